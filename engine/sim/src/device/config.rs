@@ -1,0 +1,96 @@
+//! PCI configuration space, as `vfio-pci` shows it: little-endian bytes.
+
+use tce_engine::errno::Errno;
+
+/// A conventional device has no more.
+const CONFIG_BYTES: usize = 256;
+const COMMAND: usize = 0x04;
+/// Bits of the command register that stay as written: I/O, memory, bus master, parity, SERR, INTx off.
+const COMMAND_WRITABLE: u16 = 0x0547;
+const COMMAND_MEMORY: u16 = 0x0002;
+const COMMAND_MASTER: u16 = 0x0004;
+
+/// The space.
+#[derive(Debug)]
+pub(super) struct Config {
+    bytes: [u8; CONFIG_BYTES],
+}
+
+impl Config {
+    /// After a reset: memory space and bus mastering are off. The kernel may well leave memory space on; who turns
+    /// on what it needs runs on both.
+    pub(super) fn new((vendor, device): (u16, u16)) -> Self {
+        let mut bytes = [0; CONFIG_BYTES];
+        bytes[0..2].copy_from_slice(&vendor.to_le_bytes());
+        bytes[2..4].copy_from_slice(&device.to_le_bytes());
+        Self { bytes }
+    }
+
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let start = start_of(offset, bytes.len())?;
+        bytes.copy_from_slice(&self.bytes[start..start + bytes.len()]);
+        Ok(())
+    }
+
+    /// Only the command register takes anything.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let start = start_of(offset, bytes.len())?;
+        let writable = COMMAND_WRITABLE.to_le_bytes();
+        for (at, byte) in (start..).zip(bytes) {
+            if (COMMAND..COMMAND + 2).contains(&at) {
+                self.bytes[at] = *byte & writable[at - COMMAND];
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_memory_space(&self) -> bool {
+        self.command() & COMMAND_MEMORY != 0
+    }
+
+    pub(super) fn is_bus_master(&self) -> bool {
+        self.command() & COMMAND_MASTER != 0
+    }
+
+    fn command(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[COMMAND], self.bytes[COMMAND + 1]])
+    }
+}
+
+fn start_of(offset: u64, len: usize) -> Result<usize, Errno> {
+    let start = usize::try_from(offset).map_err(|_| Errno::EFAULT)?;
+    let fits = start.checked_add(len).is_some_and(|end| end <= CONFIG_BYTES);
+    if fits { Ok(start) } else { Err(Errno::EFAULT) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_is_read_and_never_written() {
+        let mut config = Config::new((0x1234, 0x11e8));
+        config.write(0, &[0xff; 8]).expect("it is inside");
+        let mut bytes = [0; 8];
+        config.read(0, &mut bytes).expect("it is inside");
+        assert_eq!(bytes, [0x34, 0x12, 0xe8, 0x11, 0x47, 0x05, 0, 0]);
+    }
+
+    #[test]
+    fn the_command_register_switches_memory_and_bus_mastering() {
+        let mut config = Config::new((1, 1));
+        assert!(!config.has_memory_space() && !config.is_bus_master());
+        config.write(4, &[6, 0]).expect("it is inside");
+        assert!(config.has_memory_space() && config.is_bus_master());
+        config.write(4, &[2]).expect("it is inside");
+        assert!(config.has_memory_space() && !config.is_bus_master());
+    }
+
+    #[test]
+    fn the_end_of_the_space_is_the_end() {
+        let config = Config::new((1, 1));
+        assert_eq!(config.read(252, &mut [0; 4]), Ok(()));
+        assert_eq!(config.read(253, &mut [0; 4]), Err(Errno::EFAULT));
+        assert_eq!(config.read(u64::MAX, &mut [0; 4]), Err(Errno::EFAULT));
+    }
+}

@@ -1,0 +1,172 @@
+//! Failures that a test orders, and counts of what was done.
+
+use std::collections::BTreeMap;
+
+use tce_engine::{errno::Errno, kernel::Raw};
+
+use crate::backend::MapCut;
+
+/// An operation of the seam.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// `Kernel::locked_memory`.
+    LockedMemory,
+    /// `Kernel::close`.
+    Close,
+    /// `Kernel::open_container`.
+    OpenContainer,
+    /// `Kernel::check_extension`.
+    CheckExtension,
+    /// `Kernel::set_iommu`.
+    SetIommu,
+    /// `Kernel::open_group`.
+    OpenGroup,
+    /// `Kernel::group_status`.
+    GroupStatus,
+    /// `Kernel::set_container`.
+    SetContainer,
+    /// `Kernel::unset_container`.
+    UnsetContainer,
+    /// `Kernel::open_device`.
+    OpenDevice,
+    /// `Kernel::read_device`.
+    ReadDevice,
+    /// `Kernel::write_device`.
+    WriteDevice,
+    /// `Kernel::info`.
+    Info,
+    /// `Kernel::register`.
+    Register,
+    /// `Kernel::unregister`.
+    Unregister,
+    /// `Kernel::create`.
+    Create,
+    /// `Kernel::remove`.
+    Remove,
+    /// `Kernel::map`.
+    Map,
+    /// `Kernel::unmap`.
+    Unmap,
+    /// `Kernel::eeh`.
+    Eeh,
+    /// `Machine::allocate`.
+    Allocate,
+}
+
+/// What a call does instead of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails before doing anything.
+    Errno(Errno),
+    /// It returns this value, which an `ioctl` may, before doing anything.
+    Value(i32),
+    /// `map` only: it fails when so many TCEs are exchanged, and the kernel's rollback empties them. A failure that
+    /// the call has of its own before that stands.
+    AfterTces {
+        /// TCEs exchanged before the failure.
+        count: u64,
+        /// The failure.
+        errno: Errno,
+    },
+    /// `map` only: it stops when so many TCEs are exchanged, leaves them, and returns 0, as when a region is on its
+    /// way out (`mm_iommu_mapped_inc`).
+    SilentAfterTces {
+        /// TCEs exchanged.
+        count: u64,
+    },
+}
+
+/// Faults that wait for their call, and the calls so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    calls: BTreeMap<Operation, u64>,
+    faults: BTreeMap<(Operation, u64), Fault>,
+    pub(crate) tces_set: u64,
+    pub(crate) tces_cleared: u64,
+}
+
+impl Tally {
+    /// Orders a fault for the `nth` call from now, 1 being the next. Of two for one call, the later order counts.
+    pub(crate) fn order(&mut self, operation: Operation, nth: u64, fault: Fault) {
+        let number = self.calls(operation).saturating_add(nth.max(1));
+        self.faults.insert((operation, number), fault);
+    }
+
+    /// Orders a fault for the next call that has none yet.
+    pub(crate) fn order_next(&mut self, operation: Operation, fault: Fault) {
+        let mut number = self.calls(operation) + 1;
+        while self.faults.contains_key(&(operation, number)) {
+            number += 1;
+        }
+        self.faults.insert((operation, number), fault);
+    }
+
+    /// Counts a call and takes its fault.
+    pub(crate) fn enter(&mut self, operation: Operation) -> Option<Fault> {
+        let calls = self.calls.entry(operation).or_default();
+        *calls += 1;
+        self.faults.remove(&(operation, *calls))
+    }
+
+    pub(crate) fn calls(&self, operation: Operation) -> u64 {
+        self.calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Faults ordered and not yet met.
+    pub(crate) fn waiting(&self) -> usize {
+        self.faults.len()
+    }
+
+    pub(crate) fn all_calls(&self) -> u64 {
+        self.calls.values().sum()
+    }
+}
+
+impl Fault {
+    /// What the call returns if the fault comes before its work.
+    pub(crate) const fn before(self) -> Option<Raw> {
+        match self {
+            Self::Errno(errno) => Some(Raw::Failed(errno)),
+            Self::Value(value) => Some(Raw::Returned(value)),
+            Self::AfterTces { .. } | Self::SilentAfterTces { .. } => None,
+        }
+    }
+
+    /// Where it cuts a map.
+    pub(crate) const fn cut(self) -> Option<MapCut> {
+        match self {
+            Self::AfterTces { count, errno } => Some(MapCut { pages: count, errno: Some(errno) }),
+            Self::SilentAfterTces { count } => Some(MapCut { pages: count, errno: None }),
+            Self::Errno(_) | Self::Value(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EIO: Fault = Fault::Errno(Errno::EIO);
+
+    #[test]
+    fn a_fault_meets_exactly_its_call() {
+        let mut tally = Tally::default();
+        tally.enter(Operation::Map);
+        tally.order(Operation::Map, 2, EIO);
+        assert_eq!(tally.enter(Operation::Unmap), None);
+        assert_eq!(tally.enter(Operation::Map), None);
+        assert_eq!(tally.enter(Operation::Map), Some(EIO));
+        assert_eq!(tally.enter(Operation::Map), None);
+        assert_eq!((tally.calls(Operation::Map), tally.waiting()), (4, 0));
+    }
+
+    #[test]
+    fn faults_for_the_next_calls_queue_up() {
+        let mut tally = Tally::default();
+        tally.order_next(Operation::Register, EIO);
+        tally.order_next(Operation::Register, Fault::Value(1));
+        assert_eq!(tally.enter(Operation::Register), Some(EIO));
+        assert_eq!(tally.enter(Operation::Register), Some(Fault::Value(1)));
+        assert_eq!(tally.enter(Operation::Register), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Groups entering and leaving containers.
+
+use tce_engine::{
+    errno::Errno,
+    kernel::{Fd, GroupNumber, GroupStatus},
+};
+
+use super::World;
+use crate::{
+    backend::Backend,
+    container::ContainerId,
+    descriptor::File,
+    group::{GroupId, Presence},
+    profile::VFIO_DRIVER,
+};
+
+/// What became of an unbind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbind {
+    /// The devices are gone from VFIO; a container that held the group has lost it.
+    Done,
+    /// A device descriptor is open: the kernel asks for it back through the request eventfd, and waits.
+    Waiting,
+    /// There is nothing of VFIO's in the group.
+    Nothing,
+}
+
+impl World {
+    /// `vfio_group_ioctl_get_status`.
+    pub(crate) fn group_status(&self, fd: Fd) -> Result<GroupStatus, Errno> {
+        let group = self.groups.get(&self.group_of(fd)?).ok_or(Errno::EBADF)?;
+        if group.presence == Presence::Gone {
+            return Err(Errno::ENODEV);
+        }
+        let in_container = group.container.is_some();
+        Ok(GroupStatus { viable: in_container || self.is_free(group.number), in_container })
+    }
+
+    /// `vfio_group_ioctl_set_container`.
+    pub(crate) fn set_container(&mut self, group: Fd, container: Fd) -> Result<(), Errno> {
+        let id = self.group_of(group)?;
+        let file = self.process.descriptors.file(container)?.clone();
+        let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
+        if group.container.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        if group.presence == Presence::Gone {
+            return Err(Errno::ENODEV);
+        }
+        match file {
+            File::Container(container) => self.attach(id, container),
+            File::Group(_) | File::Device { .. } | File::Other(_) => Err(Errno::EBADFD),
+        }
+    }
+
+    /// `vfio_group_ioctl_unset_container`.
+    pub(crate) fn unset_container(&mut self, fd: Fd) -> Result<(), Errno> {
+        let id = self.group_of(fd)?;
+        let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
+        if group.container.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        if group.open_devices > 0 {
+            return Err(Errno::EBUSY);
+        }
+        self.detach(id);
+        Ok(())
+    }
+
+    /// `vfio_ioctl_set_iommu`: a fresh backend for all groups of the container, or none.
+    pub(crate) fn set_iommu(&mut self, fd: Fd) -> Result<(), Errno> {
+        let id = self.container_of(fd)?;
+        let container = self.containers.get(&id).ok_or(Errno::EBADF)?;
+        if container.groups.is_empty() || container.backend.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let mut backend = Backend::new();
+        for group in &container.groups {
+            let group = self.groups.get(group).ok_or(Errno::ENODEV)?;
+            backend.attach(group.number, &self.profile)?;
+        }
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.backend = Some(backend);
+        }
+        Ok(())
+    }
+
+    /// `vfio_container_attach_group`: the group's DMA must be nobody's (`iommu_group_claim_dma_owner`).
+    fn attach(&mut self, id: GroupId, container: ContainerId) -> Result<(), Errno> {
+        let number = self.groups.get(&id).ok_or(Errno::EBADF)?.number;
+        if !self.is_free(number) {
+            return Err(Errno::EPERM);
+        }
+        let shell = self.containers.get_mut(&container).ok_or(Errno::EBADF)?;
+        if let Some(backend) = &mut shell.backend {
+            backend.attach(number, &self.profile)?;
+        }
+        shell.groups.insert(0, id);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.container = Some(container);
+        }
+        Ok(())
+    }
+
+    /// `vfio_group_detach_container`: "Detaching the last group deprivileges a container".
+    pub(super) fn detach(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let number = group.number;
+        let Some(container) = group.container.take() else { return };
+        if let Ok((backend, mut host)) = self.backend(container) {
+            backend.detach(number, &mut host);
+        }
+        if let Some(shell) = self.containers.get_mut(&container) {
+            shell.groups.retain(|attached| *attached != id);
+            let last = shell.groups.is_empty();
+            if let Some(backend) = shell.backend.take_if(|_| last) {
+                backend.release(&mut self.host());
+            }
+        }
+        self.drop_container_if_unheld(container);
+    }
+
+    /// The host takes a group's devices from `vfio-pci`.
+    pub(crate) fn unbind(&mut self, number: GroupNumber) -> Unbind {
+        let Some(id) = self.nodes.get(&number).copied() else { return Unbind::Nothing };
+        let Some(group) = self.groups.get_mut(&id) else { return Unbind::Nothing };
+        if group.open_devices > 0 {
+            group.presence = Presence::Leaving;
+            return Unbind::Waiting;
+        }
+        self.remove_group(id);
+        Unbind::Done
+    }
+
+    /// `vfio_device_remove_group`: with no device open, a container loses the group at once.
+    pub(super) fn remove_group(&mut self, id: GroupId) {
+        self.detach(id);
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.presence = Presence::Gone;
+        let number = group.number;
+        if !group.is_open() {
+            self.groups.remove(&id);
+        }
+        self.nodes.remove(&number);
+        if let Some(endpoint) = self.endpoints.get_mut(number) {
+            for device in endpoint.devices.iter_mut().filter(|device| device.profile.is_vfio()) {
+                device.profile.driver = None;
+            }
+        }
+    }
+
+    /// The host gives driverless devices of a group to `vfio-pci`; the group becomes a new object.
+    pub(crate) fn rebind(&mut self, number: GroupNumber) {
+        if self.nodes.contains_key(&number) {
+            return;
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(number) {
+            for device in &mut endpoint.devices {
+                device.profile.driver.get_or_insert_with(|| VFIO_DRIVER.to_owned());
+            }
+        }
+        self.make_node(number);
+    }
+
+    /// Whether the host's drivers leave the group's DMA alone, and no container has it.
+    fn is_free(&self, number: GroupNumber) -> bool {
+        let endpoint = self.endpoints.get(number);
+        let held =
+            self.groups.values().any(|group| group.number == number && group.container.is_some());
+        !held && endpoint.is_some_and(|endpoint| endpoint.is_free_of_host_drivers())
+    }
+}

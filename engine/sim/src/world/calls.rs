@@ -1,0 +1,92 @@
+//! The calls that a container passes to its backend.
+
+use tce_engine::{
+    addr::Iova,
+    errno::Errno,
+    kernel::{CreateCall, EehOperation, Extension, Fd, MapCall, MemoryRange, SpaprInfo, UnmapCall},
+};
+
+use super::World;
+use crate::{
+    backend::{Backend, Host, MapCut},
+    descriptor::File,
+    profile::Eeh,
+};
+
+impl World {
+    /// `vfio_container_ioctl_check_extension`: answers with and without a backend.
+    pub(crate) fn check_extension(&self, fd: Fd, extension: Extension) -> Result<i32, Errno> {
+        self.container_of(fd)?;
+        Ok(match extension {
+            Extension::SpaprTceV1 | Extension::SpaprTceV2 => 1,
+            Extension::Eeh => i32::from(self.profile.eeh == Eeh::Enabled),
+        })
+    }
+
+    /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`. A device knows the number as `VFIO_DEVICE_GET_PCI_HOT_RESET_INFO` and
+    /// succeeds with something else.
+    pub(crate) fn info(&mut self, fd: Fd) -> Result<SpaprInfo, Errno> {
+        if self.is_device(fd) {
+            return Ok(SpaprInfo::default());
+        }
+        self.on_backend(fd, |backend, host| Ok(backend.info(host.profile)))
+    }
+
+    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
+    pub(crate) fn register(&mut self, fd: Fd, range: MemoryRange) -> Result<(), Errno> {
+        self.on_backend(fd, |backend, host| backend.register(range, host))
+    }
+
+    /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`.
+    pub(crate) fn unregister(&mut self, fd: Fd, range: MemoryRange) -> Result<(), Errno> {
+        self.on_backend(fd, |backend, host| backend.unregister(range, host))
+    }
+
+    /// `VFIO_IOMMU_SPAPR_TCE_CREATE`.
+    pub(crate) fn create(&mut self, fd: Fd, call: &CreateCall) -> Result<Iova, Errno> {
+        self.on_backend(fd, |backend, host| backend.create(call, host))
+    }
+
+    /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`.
+    pub(crate) fn remove(&mut self, fd: Fd, start: Iova) -> Result<(), Errno> {
+        self.on_backend(fd, |backend, host| backend.remove(start, host))
+    }
+
+    /// `VFIO_IOMMU_MAP_DMA`. A device knows the number as `VFIO_DEVICE_PCI_HOT_RESET`, which takes no flags and as
+    /// many groups as the call can't name.
+    pub(crate) fn map(
+        &mut self,
+        fd: Fd,
+        call: &MapCall,
+        cut: Option<MapCut>,
+    ) -> Result<i32, Errno> {
+        if self.is_device(fd) {
+            return Err(Errno::EINVAL);
+        }
+        self.on_backend(fd, |backend, host| backend.map(call, cut, host))
+    }
+
+    /// `VFIO_IOMMU_UNMAP_DMA`.
+    pub(crate) fn unmap(&mut self, fd: Fd, call: UnmapCall) -> Result<i32, Errno> {
+        self.on_backend(fd, |backend, host| backend.unmap(call, host))
+    }
+
+    /// `VFIO_EEH_PE_OP`.
+    pub(crate) fn eeh(&mut self, fd: Fd, operation: EehOperation) -> Result<i32, Errno> {
+        self.on_backend(fd, |backend, host| backend.eeh(operation, host))
+    }
+
+    fn on_backend<T>(
+        &mut self,
+        fd: Fd,
+        call: impl FnOnce(&mut Backend, &mut Host<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let id = self.container_of(fd)?;
+        let (backend, mut host) = self.backend(id)?;
+        call(backend, &mut host)
+    }
+
+    fn is_device(&self, fd: Fd) -> bool {
+        matches!(self.process.descriptors.file(fd), Ok(File::Device { .. }))
+    }
+}

@@ -1,0 +1,120 @@
+//! Opening devices, and their registers.
+
+use tce_engine::{
+    errno::Errno,
+    kernel::{DeviceSpace, Fd},
+};
+
+use super::World;
+use crate::{
+    descriptor::File,
+    device::Device,
+    group::{GroupId, Presence},
+};
+
+impl World {
+    /// `vfio_group_ioctl_get_device_fd`: `ENODEV` unless VFIO has such a device in the group, then `EINVAL` unless the
+    /// group's container has a backend (`vfio_group_use_container`).
+    pub(crate) fn open_device(&mut self, group: Fd, address: &str) -> Result<Fd, Errno> {
+        let id = self.group_of(group)?;
+        let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
+        if group.presence != Presence::Present {
+            return Err(Errno::ENODEV);
+        }
+        let endpoint = self.endpoints.get(group.number).ok_or(Errno::ENODEV)?;
+        let device = endpoint
+            .devices
+            .iter()
+            .position(|device| device.profile.is_vfio() && device.profile.address == address)
+            .ok_or(Errno::ENODEV)?;
+        self.process.descriptors.has_room()?;
+        let container = group.container.ok_or(Errno::EINVAL)?;
+        self.backend(container)?;
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.open_devices += 1;
+        }
+        self.device_mut(id, device)?.open();
+        self.process.descriptors.open(File::Device { group: id, device })
+    }
+
+    /// `vfio_device_fops_release`: the device's hold on the group goes, and a waiting unbind goes on.
+    pub(super) fn close_device(&mut self, id: GroupId, device: usize) {
+        if let Ok(device) = self.device_mut(id, device) {
+            device.close();
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.open_devices = group.open_devices.saturating_sub(1);
+        let unbind = group.open_devices == 0 && group.presence == Presence::Leaving;
+        self.release_group_file(id);
+        if unbind {
+            self.remove_group(id);
+        }
+    }
+
+    /// Reads registers. Those of a frozen PE read as ones.
+    pub(crate) fn read_device(
+        &mut self,
+        fd: Fd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Errno> {
+        let (group, device) = self.device_of(fd)?;
+        let frozen = self.registers_are_frozen(group);
+        let device = self.device_mut(group, device)?;
+        match space {
+            DeviceSpace::Config => device.read_config(offset, bytes)?,
+            DeviceSpace::Bar(bar) => device.read_bar(bar, offset, bytes)?,
+        }
+        if frozen {
+            bytes.fill(0xff);
+        }
+        Ok(())
+    }
+
+    /// Writes registers, and does what DMA that starts. A frozen PE takes no writes.
+    pub(crate) fn write_device(
+        &mut self,
+        fd: Fd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Errno> {
+        let (group, index) = self.device_of(fd)?;
+        let frozen = self.registers_are_frozen(group);
+        let device = self.device_mut(group, index)?;
+        let started = match space {
+            DeviceSpace::Config if frozen => Vec::new(),
+            DeviceSpace::Bar(_) if frozen => Vec::new(),
+            DeviceSpace::Config => {
+                device.write_config(offset, bytes)?;
+                Vec::new()
+            }
+            DeviceSpace::Bar(bar) => device.write_bar(bar, offset, bytes)?,
+        };
+        for transfer in started {
+            self.dma(group, index, &transfer);
+        }
+        Ok(())
+    }
+
+    /// The device of a descriptor. Other VFIO files have neither read nor write (`vfs_read`).
+    fn device_of(&self, fd: Fd) -> Result<(GroupId, usize), Errno> {
+        match self.process.descriptors.file(fd)? {
+            File::Device { group, device } => Ok((*group, *device)),
+            File::Container(_) | File::Group(_) | File::Other(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn device_mut(&mut self, id: GroupId, index: usize) -> Result<&mut Device, Errno> {
+        let number = self.groups.get(&id).ok_or(Errno::ENODEV)?.number;
+        let endpoint = self.endpoints.get_mut(number).ok_or(Errno::ENODEV)?;
+        endpoint.devices.get_mut(index).ok_or(Errno::ENODEV)
+    }
+
+    fn registers_are_frozen(&self, id: GroupId) -> bool {
+        let number = self.groups.get(&id).map(|group| group.number);
+        let endpoint = number.and_then(|number| self.endpoints.get(number));
+        endpoint.is_some_and(|endpoint| !endpoint.state.registers_answer())
+    }
+}

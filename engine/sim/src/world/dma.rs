@@ -1,0 +1,115 @@
+//! DMA: from a device's transfer through the TCEs of its container to the process's memory.
+
+use tce_engine::{
+    addr::Iova,
+    kernel::{GroupNumber, Platform},
+};
+
+use super::World;
+use crate::{
+    device::{Direction, Transfer},
+    eeh::PeState,
+    group::GroupId,
+    profile::{DmaError, MmioHole},
+    window::{Entry, Window},
+};
+
+/// On powernv, the address bit that chooses the window (`pnv_pci_ioda2_setup_dma_pe`: "TVE #1 is selected by PCI
+/// address bit 59").
+const TVE_BIT: u32 = 59;
+/// End of the 32-bit address space.
+const END_OF_32_BITS: u64 = 1 << 32;
+
+/// Bytes behind one TCE, as far as a transfer needs them.
+struct Translated {
+    address: u64,
+    bytes: u64,
+}
+
+impl World {
+    /// Moves the bytes of a transfer, TCE by TCE, up to the first that is missing or forbids it.
+    pub(super) fn dma(&mut self, id: GroupId, device: usize, transfer: &Transfer) {
+        let Some(number) = self.groups.get(&id).map(|group| group.number) else { return };
+        let passes = self.endpoints.get(number).is_some_and(|pe| pe.state.dma_passes());
+        let Ok(source) = self.device_mut(id, device) else { return };
+        if !passes || !source.is_bus_master() {
+            return;
+        }
+        // The device's buffer is taken out for the time of the transfer, so that memory and device are apart.
+        let Some(mut bytes) = source.buffer(transfer).map(|buffer| buffer.to_vec()) else { return };
+        if self.moves(id, transfer, &mut bytes).is_none() {
+            self.dma_error(number);
+        }
+        let target = self.device_mut(id, device).ok().and_then(|device| device.buffer(transfer));
+        if let Some(buffer) = target {
+            buffer.copy_from_slice(&bytes);
+        }
+    }
+
+    fn moves(&mut self, id: GroupId, transfer: &Transfer, bytes: &mut [u8]) -> Option<()> {
+        let mut left = bytes;
+        let mut iova = transfer.iova;
+        while !left.is_empty() {
+            let translated = self.translate(id, iova, transfer.direction)?;
+            let room = usize::try_from(translated.bytes).unwrap_or(usize::MAX);
+            let (chunk, rest) = left.split_at_mut(room.min(left.len()));
+            let memory = &mut self.process.mm.memory;
+            match transfer.direction {
+                Direction::FromMemory => memory.read(translated.address, chunk)?,
+                Direction::ToMemory => memory.write(translated.address, chunk)?,
+            }
+            iova = iova.wrapping_add(u64::try_from(chunk.len()).ok()?);
+            left = rest;
+        }
+        Some(())
+    }
+
+    fn translate(&self, id: GroupId, iova: u64, direction: Direction) -> Option<Translated> {
+        if self.is_swallowed(iova) {
+            return None;
+        }
+        let container = self.groups.get(&id)?.container?;
+        let backend = self.containers.get(&container)?.backend.as_ref()?;
+        let (_, window) = backend.windows().find(|(slot, window)| {
+            self.selects(*slot, iova) && window.index_of(Iova::new(iova)).is_some()
+        })?;
+        let entry = window.table.get(window.index_of(Iova::new(iova))?)?;
+        allows(entry, direction).then(|| behind(window, entry, iova))
+    }
+
+    /// Whether the hardware looks at this slot for this address. A partition's firmware goes by ranges.
+    const fn selects(&self, slot: usize, iova: u64) -> bool {
+        match self.profile.platform {
+            Platform::Powernv => (iova >> TVE_BIT & 1 == 1) == (slot == 1),
+            Platform::Pseries => true,
+        }
+    }
+
+    /// Whether the address is 32-bit MMIO and the host bridge keeps it.
+    fn is_swallowed(&self, iova: u64) -> bool {
+        self.profile.mmio_hole == MmioHole::Swallowed
+            && self.profile.platform == Platform::Powernv
+            && (self.profile.default_window.raw()..END_OF_32_BITS).contains(&iova)
+    }
+
+    fn dma_error(&mut self, number: GroupNumber) {
+        if self.profile.dma_error == DmaError::FreezesPe
+            && let Some(endpoint) = self.endpoints.get_mut(number)
+        {
+            endpoint.state = PeState::Stopped;
+        }
+    }
+}
+
+const fn allows(entry: Entry, direction: Direction) -> bool {
+    match direction {
+        Direction::FromMemory => entry.access.reads(),
+        Direction::ToMemory => entry.access.writes(),
+    }
+}
+
+fn behind(window: &Window, entry: Entry, iova: u64) -> Translated {
+    let page = window.page_shift.bytes().raw();
+    let offset = iova & (page - 1);
+    Translated { address: entry.address.raw() + offset, bytes: page - offset }
+}

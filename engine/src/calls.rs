@@ -1,0 +1,196 @@
+//! The kernel as the engine uses it: each call counted, and anything but plain success a [`Fault`].
+
+use crate::{
+    addr::{Bytes, Iova},
+    errno::Errno,
+    fault::{Call, CallCounts, Fault, Operation},
+    kernel::{
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, Extension, Fd, GroupFd,
+        GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw, SpaprInfo,
+        SystemFacts, UnmapCall,
+    },
+};
+
+/// PCI configuration space: the command register, 16 bits.
+const COMMAND_REGISTER: u64 = 4;
+/// Command register: the device answers accesses to its memory regions.
+const MEMORY_SPACE: u16 = 1 << 1;
+/// Command register: the device may start transfers.
+const BUS_MASTER: u16 = 1 << 2;
+
+/// Whether a device may start transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BusMaster {
+    On,
+    Off,
+}
+
+pub(crate) struct Calls<K> {
+    kernel: K,
+    counts: CallCounts,
+}
+
+impl<K: Kernel> Calls<K> {
+    pub(crate) fn new(kernel: K) -> Self {
+        Self { kernel, counts: CallCounts::default() }
+    }
+
+    pub(crate) const fn counts(&self) -> &CallCounts {
+        &self.counts
+    }
+
+    pub(crate) fn system(&self) -> SystemFacts {
+        self.kernel.system()
+    }
+
+    pub(crate) fn kind(&mut self, fd: Fd) -> DescriptorKind {
+        self.kernel.kind(fd)
+    }
+
+    /// The locked memory, without counting: it is bookkeeping of ours, not a step of the work.
+    pub(crate) fn locked(&mut self) -> Result<LockedMemory, Fault> {
+        self.kernel.locked_memory().map_err(|errno| fault(Call::LockedMemory, errno))
+    }
+
+    pub(crate) fn open_container(&mut self) -> Result<ContainerFd, Fault> {
+        self.counts.add(Operation::Descriptor);
+        self.kernel.open_container().map_err(|errno| fault(Call::OpenContainer, errno))
+    }
+
+    pub(crate) fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Fault> {
+        self.counts.add(Operation::Descriptor);
+        self.kernel.open_group(group).map_err(|errno| fault(Call::OpenGroup(group), errno))
+    }
+
+    pub(crate) fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Fault> {
+        self.counts.add(Operation::Descriptor);
+        self.kernel
+            .open_device(group, address)
+            .map_err(|errno| fault(Call::OpenDevice(address.to_owned()), errno))
+    }
+
+    pub(crate) fn close(&mut self, fd: Fd, what: &'static str) -> Result<(), Fault> {
+        self.counts.add(Operation::Descriptor);
+        self.kernel.close(fd).map_err(|errno| fault(Call::Close(what), errno))
+    }
+
+    /// What `VFIO_CHECK_EXTENSION` answers; 1 is yes.
+    pub(crate) fn has_extension(&mut self, container: ContainerFd, extension: Extension) -> bool {
+        self.counts.add(Operation::Query);
+        self.kernel.check_extension(container, extension) == Raw::Returned(1)
+    }
+
+    pub(crate) fn group_status(
+        &mut self,
+        fd: GroupFd,
+        group: GroupNumber,
+    ) -> Result<GroupStatus, Fault> {
+        self.counts.add(Operation::Query);
+        let reply = self.kernel.group_status(fd);
+        check(reply.raw, || Call::GroupStatus(group)).map(|()| reply.out)
+    }
+
+    pub(crate) fn set_container(
+        &mut self,
+        fd: GroupFd,
+        group: GroupNumber,
+        container: ContainerFd,
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::Attach);
+        check(self.kernel.set_container(fd, container), || Call::SetContainer(group))
+    }
+
+    pub(crate) fn unset_container(&mut self, fd: GroupFd, group: GroupNumber) -> Result<(), Fault> {
+        self.counts.add(Operation::Attach);
+        check(self.kernel.unset_container(fd), || Call::UnsetContainer(group))
+    }
+
+    pub(crate) fn set_iommu(&mut self, container: ContainerFd) -> Result<(), Fault> {
+        self.counts.add(Operation::Attach);
+        check(self.kernel.set_iommu(container), || Call::SetIommu)
+    }
+
+    pub(crate) fn info(&mut self, container: ContainerFd) -> Result<SpaprInfo, Fault> {
+        self.counts.add(Operation::Query);
+        let reply = self.kernel.info(container);
+        check(reply.raw, || Call::Info).map(|()| reply.out)
+    }
+
+    pub(crate) fn register(&mut self, fd: ContainerFd, range: MemoryRange) -> Result<(), Fault> {
+        self.counts.add(Operation::Register);
+        check(self.kernel.register(fd, range), || Call::Register(range))
+    }
+
+    pub(crate) fn unregister(&mut self, fd: ContainerFd, range: MemoryRange) -> Result<(), Fault> {
+        self.counts.add(Operation::Unregister);
+        check(self.kernel.unregister(fd, range), || Call::Unregister(range))
+    }
+
+    pub(crate) fn create(&mut self, fd: ContainerFd, call: CreateCall) -> Result<Iova, Fault> {
+        self.counts.add(Operation::Create);
+        let reply = self.kernel.create(fd, call);
+        check(reply.raw, || Call::Create(call)).map(|()| reply.out)
+    }
+
+    pub(crate) fn remove(&mut self, fd: ContainerFd, start: Iova) -> Result<(), Fault> {
+        self.counts.add(Operation::Remove);
+        check(self.kernel.remove(fd, start), || Call::Remove(start))
+    }
+
+    pub(crate) fn map(&mut self, fd: ContainerFd, call: MapCall) -> Result<(), Fault> {
+        self.counts.add(Operation::Map);
+        check(self.kernel.map(fd, call), || Call::Map(call))
+    }
+
+    pub(crate) fn unmap(&mut self, fd: ContainerFd, call: UnmapCall) -> Result<(), Fault> {
+        self.counts.add(Operation::Unmap);
+        check(self.kernel.unmap(fd, call), || Call::Unmap(call))
+    }
+
+    /// Lets a device start transfers, or not, and reads back that it took effect.
+    pub(crate) fn set_bus_master(
+        &mut self,
+        device: DeviceFd,
+        address: &str,
+        wanted: BusMaster,
+    ) -> Result<(), Fault> {
+        let failed = |errno| fault(Call::CommandRegister(address.to_owned()), errno);
+        let old = self.command(device).map_err(failed)?;
+        let new = match wanted {
+            BusMaster::On => old | BUS_MASTER | MEMORY_SPACE,
+            BusMaster::Off => old & !BUS_MASTER,
+        };
+        self.counts.add(Operation::DeviceAccess);
+        self.kernel
+            .write_device(device, DeviceSpace::Config, COMMAND_REGISTER, &new.to_le_bytes())
+            .map_err(failed)?;
+        let now = self.command(device).map_err(failed)?;
+        if now & BUS_MASTER == new & BUS_MASTER { Ok(()) } else { Err(failed(Errno::EIO)) }
+    }
+
+    fn command(&mut self, device: DeviceFd) -> Result<u16, Errno> {
+        self.counts.add(Operation::DeviceAccess);
+        let mut bytes = [0; 2];
+        self.kernel.read_device(device, DeviceSpace::Config, COMMAND_REGISTER, &mut bytes)?;
+        Ok(u16::from_le_bytes(bytes))
+    }
+
+    /// Runs a call and tells what it charged: positive if the process has more locked memory after it.
+    pub(crate) fn charged<T>(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<(Result<T, Fault>, Bytes), Fault> {
+        let before = self.locked()?.locked;
+        let result = call(self);
+        let after = self.locked()?.locked;
+        Ok((result, after.checked_sub(before).unwrap_or_default()))
+    }
+}
+
+fn fault(call: Call, errno: Errno) -> Fault {
+    Fault { call, result: Raw::Failed(errno) }
+}
+
+fn check(raw: Raw, call: impl FnOnce() -> Call) -> Result<(), Fault> {
+    if raw == Raw::OK { Ok(()) } else { Err(Fault { call: call(), result: raw }) }
+}

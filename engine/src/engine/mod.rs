@@ -1,0 +1,244 @@
+//! The engine: one owner of one container.
+//!
+//! Its parts, by what they do: `groups` (authority comes and goes), `memory` (regions), `windows` (layouts become
+//! windows), `leases` (rights to ranges of windows), `batch` (edits become calls).
+
+mod backend;
+mod batch;
+mod groups;
+mod leases;
+mod memory;
+mod windows;
+
+use crate::{
+    addr::Bytes,
+    calls::Calls,
+    error::{Error, GroupRefusal},
+    facts::ContainerFacts,
+    fault::{CallCounts, Fault},
+    kernel::{ContainerFd, DescriptorKind, Fd, Kernel, LockedMemory, SystemFacts},
+    layout::Layouts,
+    lease::{LeaseEnded, Leases},
+    region::{RegionId, Regions},
+    window::{Generation, WindowId},
+};
+
+use self::backend::Backend;
+pub use self::{
+    backend::WindowState, batch::Applied, leases::LeaseGrant, leases::LeaseRequest,
+    windows::LayoutGrant,
+};
+
+/// What a charge was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeSubject {
+    /// A registered region.
+    Region(RegionId),
+    /// A window's table.
+    Window(WindowId),
+    /// The default window, made because something else needed it.
+    DefaultWindow,
+    /// A window that the kernel did not make but charged all the same (`tce_iommu_create_table`).
+    Leaked,
+}
+
+/// What one call charged against the locked-memory limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// For what.
+    pub subject: ChargeSubject,
+    /// What the formulas said.
+    pub predicted: Bytes,
+    /// What the kernel did.
+    pub charged: Bytes,
+}
+
+/// What there is to say of an engine that was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Locked memory beyond what the process had when the engine was opened: zero, unless the kernel leaked.
+    pub locked: Bytes,
+    /// Pinned memory beyond what it had then.
+    pub pinned: Bytes,
+    /// The kernel calls of the engine's whole life.
+    pub calls: CallCounts,
+}
+
+enum State {
+    /// A container without groups: a shell, whose backend does not exist.
+    Bare,
+    Attached(Box<Backend>),
+}
+
+/// The one owner of one container.
+///
+/// Calls on a container must not overlap, and the kernel binds it to the process that first used it; hence `&mut self`,
+/// and one engine per container. Dropping an engine closes its descriptors, upon which the kernel takes everything
+/// down; [`Engine::close`] does so in order and says what is left.
+pub struct Engine<K: Kernel> {
+    calls: Calls<K>,
+    container: Option<ContainerFd>,
+    state: State,
+    /// The generation of the newest window.
+    generation: Generation,
+    leases: Leases,
+    events: Vec<LeaseEnded>,
+    charges: Vec<Charge>,
+    baseline: LockedMemory,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Opens a fresh container.
+    ///
+    /// # Errors
+    /// [`Error::Fault`].
+    pub fn open(kernel: K) -> Result<Self, Error> {
+        let mut calls = Calls::new(kernel);
+        let baseline = calls.locked()?;
+        let container = calls.open_container()?;
+        Ok(Self::with(calls, container, baseline))
+    }
+
+    /// Takes over a container that somebody else opened, such as a launcher that hands over descriptors. The kernel
+    /// view must know the descriptor.
+    ///
+    /// # Errors
+    /// [`GroupRefusal::NotAContainer`] for a descriptor of another kind, [`GroupRefusal::ContainerInUse`] for a
+    /// container that has a backend already.
+    pub fn adopt(kernel: K, fd: Fd) -> Result<Self, Error> {
+        let mut calls = Calls::new(kernel);
+        let found = calls.kind(fd);
+        if found != DescriptorKind::Container {
+            return Err(GroupRefusal::NotAContainer { fd: fd.raw(), found }.into());
+        }
+        let container = ContainerFd::new(fd);
+        if calls.info(container).is_ok() {
+            return Err(GroupRefusal::ContainerInUse { fd: fd.raw() }.into());
+        }
+        let baseline = calls.locked()?;
+        Ok(Self::with(calls, container, baseline))
+    }
+
+    fn with(calls: Calls<K>, container: ContainerFd, baseline: LockedMemory) -> Self {
+        Self {
+            calls,
+            container: Some(container),
+            state: State::Bare,
+            generation: Generation::default(),
+            leases: Leases::default(),
+            events: Vec::new(),
+            charges: Vec::new(),
+            baseline,
+        }
+    }
+
+    /// What is true of the system.
+    #[must_use]
+    pub fn system(&self) -> SystemFacts {
+        self.calls.system()
+    }
+
+    /// The container's facts; `None` while it has no group.
+    #[must_use]
+    pub fn facts(&self) -> Option<&ContainerFacts> {
+        self.backend().ok().map(|backend| &backend.facts)
+    }
+
+    /// The arithmetic of layouts, as the slots are now; `None` while the container has no group.
+    #[must_use]
+    pub fn layouts(&self) -> Option<Layouts<'_>> {
+        self.backend().ok().map(Backend::layouts)
+    }
+
+    /// The windows there are, by slot.
+    pub fn windows(&self) -> impl Iterator<Item = &WindowState> {
+        self.backend().into_iter().flat_map(Backend::windows)
+    }
+
+    /// The regions there are; `None` while the container has no group.
+    #[must_use]
+    pub fn regions(&self) -> Option<&Regions> {
+        self.backend().ok().map(|backend| &backend.regions)
+    }
+
+    /// The leases, those that ended included as long as they are remembered.
+    #[must_use]
+    pub const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The kernel calls made so far.
+    #[must_use]
+    pub const fn calls(&self) -> &CallCounts {
+        self.calls.counts()
+    }
+
+    /// What was charged so far, call by call.
+    #[must_use]
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+
+    /// What the kernel counts against the process now.
+    ///
+    /// # Errors
+    /// [`Fault`] if that cannot be read.
+    pub fn locked(&mut self) -> Result<LockedMemory, Fault> {
+        self.calls.locked()
+    }
+
+    /// What happened to leases since this was last called.
+    #[must_use]
+    pub fn take_events(&mut self) -> Vec<LeaseEnded> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes everything down, in order, and closes the container.
+    ///
+    /// # Errors
+    /// The first fault. The engine is dropped then, and the kernel takes down what is left as the descriptors close.
+    pub fn close(mut self) -> Result<Closed, Error> {
+        self.detach_all()?;
+        if let Some(container) = self.container.take() {
+            self.calls.close(container.fd(), "container")?;
+        }
+        let now = self.calls.locked()?;
+        Ok(Closed {
+            locked: now.locked.checked_sub(self.baseline.locked).unwrap_or_default(),
+            pinned: now.pinned.checked_sub(self.baseline.pinned).unwrap_or_default(),
+            calls: self.calls.counts().clone(),
+        })
+    }
+
+    fn backend(&self) -> Result<&Backend, Error> {
+        match &self.state {
+            State::Attached(backend) => Ok(backend),
+            State::Bare => Err(Error::NoBackend),
+        }
+    }
+
+    fn backend_mut(&mut self) -> Result<&mut Backend, Error> {
+        match &mut self.state {
+            State::Attached(backend) => Ok(backend),
+            State::Bare => Err(Error::NoBackend),
+        }
+    }
+
+    fn container(&self) -> ContainerFd {
+        self.container.expect("open until it is closed, which consumes the engine")
+    }
+}
+
+impl<K: Kernel> Drop for Engine<K> {
+    /// Closes what is open. The kernel tears down the rest, so nothing can be done about a failure.
+    fn drop(&mut self) {
+        if let State::Attached(backend) = &self.state {
+            for fd in backend.descriptors() {
+                let _ = self.calls.close(fd, "descriptor");
+            }
+        }
+        if let Some(container) = self.container {
+            let _ = self.calls.close(container.fd(), "container");
+        }
+    }
+}

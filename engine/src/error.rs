@@ -1,0 +1,189 @@
+//! What can go wrong, by whose fault.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{
+    fault::Fault,
+    kernel::{DescriptorKind, GroupNumber},
+    layout::LayoutRefusal,
+    lease::LeaseRefusal,
+    region::RegionRefusal,
+    window::{Claim, ClaimRefusal, WindowId},
+};
+
+/// Why the engine did not do something.
+///
+/// A `Fault` or a `Batch` means that the kernel failed a call; all others mean that the caller asked for something that
+/// cannot be, and that no call was made for it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The container has no group, so it has no backend: no windows, no regions, no leases.
+    #[error("the container has no group attached, so it has no backend: attach a group first")]
+    NoBackend,
+    /// A group cannot be attached or detached.
+    #[error(transparent)]
+    Group(#[from] GroupRefusal),
+    /// A layout cannot be made.
+    #[error(transparent)]
+    Layout(#[from] LayoutRefusal),
+    /// Memory cannot be registered, unregistered or mapped.
+    #[error(transparent)]
+    Region(#[from] RegionRefusal),
+    /// A lease cannot be granted or used.
+    #[error(transparent)]
+    Lease(#[from] LeaseRefusal),
+    /// A batch cannot be applied.
+    #[error(transparent)]
+    Edit(#[from] EditRefusal),
+    /// The kernel failed a call. Nothing has changed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The kernel failed a call of a batch.
+    #[error(transparent)]
+    Batch(#[from] Box<BatchFailure>),
+}
+
+impl Error {
+    /// The kernel's part in it, if it had one.
+    #[must_use]
+    pub const fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Batch(failure) => Some(&failure.fault),
+            _ => None,
+        }
+    }
+}
+
+/// Why a descriptor is no container for us, or a group cannot come or go.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GroupRefusal {
+    /// The descriptor is something else.
+    #[error("descriptor {fd} is {found}, where a VFIO container is needed")]
+    NotAContainer {
+        /// The descriptor.
+        fd: i32,
+        /// What it is.
+        found: DescriptorKind,
+    },
+    /// The container came with a backend, whose windows and memory nobody here knows.
+    #[error("descriptor {fd} is a container that somebody uses already: give a fresh one")]
+    ContainerInUse {
+        /// The descriptor.
+        fd: i32,
+    },
+    /// The kernel's VFIO has no sPAPR TCE v2 backend.
+    #[error(
+        "this kernel has no sPAPR TCE v2 backend: load the module vfio_iommu_spapr_tce, on POWER"
+    )]
+    NoSuchBackend,
+    /// The backend makes no windows of its own.
+    #[error(
+        "the backend of group {0} has no dynamic windows (DDW): the firmware does not offer them"
+    )]
+    NoDynamicWindows(GroupNumber),
+    /// Some device of the group is with a host driver.
+    #[error(
+        "group {0} is not viable: a device of it is bound to a host driver; bind all its devices to \
+         vfio-pci (`tce doctor` shows which block it)"
+    )]
+    NotViable(GroupNumber),
+    /// The group is attached already, or is not.
+    #[error("group {group} {}", if *.attached { "is attached already" } else { "is not attached" })]
+    Attached {
+        /// The group.
+        group: GroupNumber,
+        /// Whether it is attached.
+        attached: bool,
+    },
+    /// A platform that has one group per container.
+    #[error("group {0} needs a container of its own: a pseries kernel takes one group each")]
+    OneGroupOnly(GroupNumber),
+    /// Detaching one of several groups clears every TCE of the others.
+    #[error(
+        "group {0} cannot leave while others stay: the kernel would clear all their mappings with it"
+    )]
+    OthersPresent(GroupNumber),
+}
+
+/// Why a batch is not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EditRefusal {
+    /// The window does not admit a range.
+    #[error("edit {edit}: {refusal}")]
+    Claim {
+        /// Which edit of the batch, from 0.
+        edit: usize,
+        /// Why.
+        refusal: ClaimRefusal,
+    },
+    /// The lease does not allow it.
+    #[error("edit {edit}: {refusal}")]
+    Lease {
+        /// Which edit.
+        edit: usize,
+        /// Why.
+        refusal: LeaseRefusal,
+    },
+    /// The region cannot be mapped so.
+    #[error("edit {edit}: {refusal}")]
+    Region {
+        /// Which edit.
+        edit: usize,
+        /// Why.
+        refusal: RegionRefusal,
+    },
+    /// The range is closed, because the kernel's TCEs there are not known.
+    #[error(
+        "edit {edit}: the range of {claim} is quarantined: an earlier failure could not be undone there"
+    )]
+    Quarantined {
+        /// Which edit.
+        edit: usize,
+        /// The quarantined range.
+        claim: Claim,
+    },
+    /// Too many edits.
+    #[error("a batch of {0} edits is too long; {max} is the most", max = crate::edit::BATCH_EDITS_MAX)]
+    TooMany(usize),
+}
+
+/// A batch that the kernel failed half-way.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{fault}; {outcome}")]
+pub struct BatchFailure {
+    /// The first call that failed.
+    pub fault: Fault,
+    /// What became of the batch.
+    pub outcome: Undone,
+}
+
+/// What became of a batch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// Everything is as it was before the batch.
+    Restored,
+    /// It could not be undone, so this range takes no edits any more.
+    Quarantined {
+        /// The window.
+        window: WindowId,
+        /// The range.
+        claim: Claim,
+        /// The call of the undoing that failed as well.
+        fault: Fault,
+    },
+}
+
+impl fmt::Display for Undone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restored => f.write_str("all that the batch had changed was put back"),
+            Self::Quarantined { window, claim, fault } => write!(
+                f,
+                "putting back failed too ({fault}), so {claim} of {window} is quarantined until the window goes"
+            ),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Calls that the kernel failed: which, with what arguments, how, and what to do about it.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{
+    addr::Iova,
+    errno::Errno,
+    kernel::{CreateCall, GroupNumber, MapCall, MemoryRange, Raw, UnmapCall},
+};
+
+/// The kinds of kernel calls, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Opening, asking for or closing descriptors.
+    Descriptor,
+    /// `VFIO_CHECK_EXTENSION`, `VFIO_GROUP_GET_STATUS`, `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
+    Query,
+    /// `VFIO_GROUP_SET_CONTAINER`, `VFIO_SET_IOMMU`, `VFIO_GROUP_UNSET_CONTAINER`.
+    Attach,
+    /// Reading or writing a device's registers.
+    DeviceAccess,
+    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
+    Register,
+    /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`.
+    Unregister,
+    /// `VFIO_IOMMU_SPAPR_TCE_CREATE`.
+    Create,
+    /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`.
+    Remove,
+    /// `VFIO_IOMMU_MAP_DMA`.
+    Map,
+    /// `VFIO_IOMMU_UNMAP_DMA`.
+    Unmap,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Descriptor,
+        Self::Query,
+        Self::Attach,
+        Self::DeviceAccess,
+        Self::Register,
+        Self::Unregister,
+        Self::Create,
+        Self::Remove,
+        Self::Map,
+        Self::Unmap,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Descriptor => "descriptor",
+            Self::Query => "query",
+            Self::Attach => "attach",
+            Self::DeviceAccess => "device-access",
+            Self::Register => "register",
+            Self::Unregister => "unregister",
+            Self::Create => "create",
+            Self::Remove => "remove",
+            Self::Map => "map",
+            Self::Unmap => "unmap",
+        }
+    }
+}
+
+/// How many calls of each kind were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallCounts(std::collections::BTreeMap<Operation, u64>);
+
+impl CallCounts {
+    pub(crate) fn add(&mut self, operation: Operation) {
+        *self.0.entry(operation).or_default() += 1;
+    }
+
+    /// The calls of one kind.
+    #[must_use]
+    pub fn of(&self, operation: Operation) -> u64 {
+        self.0.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// The calls of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// One kernel call with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Open of `/dev/vfio/vfio`.
+    OpenContainer,
+    /// Open of `/dev/vfio/N`.
+    OpenGroup(GroupNumber),
+    /// `VFIO_GROUP_GET_DEVICE_FD`.
+    OpenDevice(String),
+    /// Closing a container, group or device.
+    Close(&'static str),
+    /// `VFIO_CHECK_EXTENSION` for the backend.
+    CheckBackend,
+    /// `VFIO_GROUP_GET_STATUS`.
+    GroupStatus(GroupNumber),
+    /// `VFIO_GROUP_SET_CONTAINER`.
+    SetContainer(GroupNumber),
+    /// `VFIO_GROUP_UNSET_CONTAINER`.
+    UnsetContainer(GroupNumber),
+    /// `VFIO_SET_IOMMU`.
+    SetIommu,
+    /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
+    Info,
+    /// Reading or writing the PCI command register.
+    CommandRegister(String),
+    /// Reading the process's locked memory.
+    LockedMemory,
+    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
+    Register(MemoryRange),
+    /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`.
+    Unregister(MemoryRange),
+    /// `VFIO_IOMMU_SPAPR_TCE_CREATE`.
+    Create(CreateCall),
+    /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`.
+    Remove(Iova),
+    /// `VFIO_IOMMU_MAP_DMA`.
+    Map(MapCall),
+    /// `VFIO_IOMMU_UNMAP_DMA`.
+    Unmap(UnmapCall),
+}
+
+impl Call {
+    /// Its kind.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::OpenContainer
+            | Self::OpenGroup(_)
+            | Self::OpenDevice(_)
+            | Self::Close(_)
+            | Self::LockedMemory => Operation::Descriptor,
+            Self::CheckBackend | Self::GroupStatus(_) | Self::Info => Operation::Query,
+            Self::SetContainer(_) | Self::UnsetContainer(_) | Self::SetIommu => Operation::Attach,
+            Self::CommandRegister(_) => Operation::DeviceAccess,
+            Self::Register(_) => Operation::Register,
+            Self::Unregister(_) => Operation::Unregister,
+            Self::Create(_) => Operation::Create,
+            Self::Remove(_) => Operation::Remove,
+            Self::Map(_) => Operation::Map,
+            Self::Unmap(_) => Operation::Unmap,
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenContainer => f.write_str("opening /dev/vfio/vfio"),
+            Self::OpenGroup(group) => write!(f, "opening /dev/vfio/{group}"),
+            Self::OpenDevice(address) => write!(f, "VFIO_GROUP_GET_DEVICE_FD of {address}"),
+            Self::Close(what) => write!(f, "closing the {what}"),
+            Self::CheckBackend => f.write_str("VFIO_CHECK_EXTENSION of VFIO_SPAPR_TCE_v2_IOMMU"),
+            Self::GroupStatus(group) => write!(f, "VFIO_GROUP_GET_STATUS of group {group}"),
+            Self::SetContainer(group) => write!(f, "VFIO_GROUP_SET_CONTAINER of group {group}"),
+            Self::UnsetContainer(group) => write!(f, "VFIO_GROUP_UNSET_CONTAINER of group {group}"),
+            Self::SetIommu => f.write_str("VFIO_SET_IOMMU to VFIO_SPAPR_TCE_v2_IOMMU"),
+            Self::Info => f.write_str("VFIO_IOMMU_SPAPR_TCE_GET_INFO"),
+            Self::CommandRegister(address) => write!(f, "the command register of {address}"),
+            Self::LockedMemory => f.write_str("reading the locked memory of the process"),
+            Self::Register(range) => memory(f, "VFIO_IOMMU_SPAPR_REGISTER_MEMORY", range),
+            Self::Unregister(range) => memory(f, "VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY", range),
+            Self::Create(call) => write!(
+                f,
+                "VFIO_IOMMU_SPAPR_TCE_CREATE of {} with page shift {} and {} level(s)",
+                call.size, call.page_shift, call.levels
+            ),
+            Self::Remove(start) => write!(f, "VFIO_IOMMU_SPAPR_TCE_REMOVE of {start}"),
+            Self::Map(call) => write!(
+                f,
+                "VFIO_IOMMU_MAP_DMA of {} at IOVA {} to memory at {} (flags {})",
+                call.size, call.iova, call.address, call.flags
+            ),
+            Self::Unmap(call) => {
+                write!(f, "VFIO_IOMMU_UNMAP_DMA of {} at IOVA {}", call.size, call.iova)
+            }
+        }
+    }
+}
+
+fn memory(f: &mut fmt::Formatter<'_>, name: &str, range: &MemoryRange) -> fmt::Result {
+    write!(f, "{name} of {} at {}", range.size, range.address)
+}
+
+/// A call that the kernel failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{call} failed: {}", outcome(*.result))]
+pub struct Fault {
+    /// The call.
+    pub call: Call,
+    /// What it returned.
+    pub result: Raw,
+}
+
+fn outcome(result: Raw) -> String {
+    match result {
+        Raw::Returned(value) => format!("it returned {value}, where 0 is success"),
+        Raw::Failed(errno) => errno.to_string(),
+    }
+}
+
+impl Fault {
+    /// The errno, if there was one.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self.result {
+            Raw::Failed(errno) => Some(errno),
+            Raw::Returned(_) => None,
+        }
+    }
+
+    /// What the user can do, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        let errno = self.errno()?;
+        match (&self.call, errno) {
+            (Call::OpenContainer, Errno::ENOENT) => Some(
+                "load the modules vfio and vfio_iommu_spapr_tce: `modprobe vfio_iommu_spapr_tce vfio-pci`",
+            ),
+            (Call::OpenContainer | Call::OpenGroup(_), Errno::EACCES | Errno::EPERM) => {
+                Some("run as root, or give this user the device node, for instance by a udev rule")
+            }
+            (Call::OpenGroup(_), Errno::ENOENT) => Some(
+                "bind the group's devices to vfio-pci; `tce doctor` shows the groups there are",
+            ),
+            (Call::OpenGroup(_), Errno::EBUSY) => {
+                Some("another program has the group open: end it first")
+            }
+            (Call::SetContainer(_), Errno::EPERM | Errno::EBUSY) => {
+                Some("another driver owns DMA of a device of this group; `tce doctor` shows which")
+            }
+            (Call::Register(_) | Call::Create(_), Errno::ENOMEM) => Some(
+                "raise the locked-memory limit (`ulimit -l`, LimitMEMLOCK= in systemd), or free memory",
+            ),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The seam to the kernel: the raw operations of VFIO's sPAPR TCE v2 backend.
+//!
+//! Arguments are typed, results are raw: what the system call returned and its errno, as they came. Nothing is
+//! checked here and nothing is interpreted; that is the engine's work above the seam. The real kernel (`tce-vfio`)
+//! and the simulated one (`tce-sim`) implement [`Kernel`]; an implementation is the view of one process on its
+//! kernel, and a descriptor of it means nothing to another.
+
+use std::fmt;
+
+use crate::{
+    addr::{Bytes, HostAddr, Iova, PageShift},
+    errno::Errno,
+};
+
+/// What one `ioctl` returned. Anything but `Returned(0)` is a failure to the engine, positive numbers included:
+/// `MAP_DMA` and `UNMAP_DMA` answer +1 to a misaligned or overlong range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// A value that was not -1.
+    Returned(i32),
+    /// -1, with this errno.
+    Failed(Errno),
+}
+
+impl Raw {
+    /// Plain success.
+    pub const OK: Self = Self::Returned(0);
+}
+
+/// What an `ioctl` returned, and what it wrote into its structure. `out` means nothing unless the call succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply<T> {
+    /// The result.
+    pub raw: Raw,
+    /// The structure's answer.
+    pub out: T,
+}
+
+/// A file descriptor of the process, of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fd(i32);
+
+impl Fd {
+    /// The descriptor with this number.
+    #[must_use]
+    pub const fn new(raw: i32) -> Self {
+        Self(raw)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+}
+
+macro_rules! descriptor {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Fd);
+
+        impl $name {
+            /// Takes a descriptor for one of this kind. Whether it is one, only the kernel knows.
+            #[must_use]
+            pub const fn new(fd: Fd) -> Self {
+                Self(fd)
+            }
+
+            /// The descriptor.
+            #[must_use]
+            pub const fn fd(self) -> Fd {
+                self.0
+            }
+        }
+    };
+}
+
+descriptor! {
+    /// An open VFIO container (`/dev/vfio/vfio`).
+    ContainerFd
+}
+descriptor! {
+    /// An open VFIO group (`/dev/vfio/N`).
+    GroupFd
+}
+descriptor! {
+    /// An open VFIO device.
+    DeviceFd
+}
+
+/// What a descriptor turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DescriptorKind {
+    /// A VFIO container.
+    Container,
+    /// A VFIO group.
+    Group,
+    /// A VFIO device.
+    Device,
+    /// Something else, as the kernel names it.
+    Other(String),
+    /// No open descriptor.
+    Closed,
+}
+
+impl fmt::Display for DescriptorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container => f.write_str("a VFIO container"),
+            Self::Group => f.write_str("a VFIO group"),
+            Self::Device => f.write_str("a VFIO device"),
+            Self::Other(name) => f.write_str(name),
+            Self::Closed => f.write_str("no open descriptor"),
+        }
+    }
+}
+
+/// The number of an IOMMU group: on POWER, of a partitionable endpoint (PE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupNumber(pub u32);
+
+impl fmt::Display for GroupNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `VFIO_CHECK_EXTENSION`'s argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// `VFIO_SPAPR_TCE_IOMMU`, the first version of the backend.
+    SpaprTceV1,
+    /// `VFIO_EEH`, enhanced error handling.
+    Eeh,
+    /// `VFIO_SPAPR_TCE_v2_IOMMU`, the backend this project drives.
+    SpaprTceV2,
+}
+
+/// `VFIO_GROUP_GET_STATUS`'s answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Every device of the group is bound to a VFIO driver or to none.
+    pub viable: bool,
+    /// The group is in a container.
+    pub in_container: bool,
+}
+
+/// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`'s answer (`struct vfio_iommu_spapr_tce_info`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaprInfo {
+    /// Bit 0 (`VFIO_IOMMU_SPAPR_INFO_DDW`): the three last fields are filled in.
+    pub flags: u32,
+    /// Start of the default 32-bit window, whether it exists now or not.
+    pub dma32_window_start: u32,
+    /// Its size in bytes.
+    pub dma32_window_size: u32,
+    /// One bit for each TCE page size: bit `s` stands for `1 << s` bytes.
+    pub page_sizes: u64,
+    /// Windows a container can have; `u32::MAX` where the firmware would not tell.
+    pub windows_max: u32,
+    /// Table levels the platform speaks of. More than really work.
+    pub levels_max: u32,
+}
+
+impl SpaprInfo {
+    /// Whether `flags` says that dynamic windows exist.
+    #[must_use]
+    pub const fn has_dynamic_windows(&self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
+/// A range of the process's memory, for `REGISTER_MEMORY` and `UNREGISTER_MEMORY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemoryRange {
+    /// Its first byte.
+    pub address: HostAddr,
+    /// Its size.
+    pub size: Bytes,
+}
+
+/// `VFIO_IOMMU_SPAPR_TCE_CREATE`'s arguments. The kernel chooses slot and start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreateCall {
+    /// The TCE page's shift, unchecked.
+    pub page_shift: u32,
+    /// The window's size.
+    pub size: Bytes,
+    /// Levels of the table.
+    pub levels: u32,
+}
+
+/// Flag of [`MapCall`]: the device may read.
+pub const MAP_READ: u32 = 1;
+/// Flag of [`MapCall`]: the device may write.
+pub const MAP_WRITE: u32 = 2;
+
+/// `VFIO_IOMMU_MAP_DMA`'s arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapCall {
+    /// [`MAP_READ`] and [`MAP_WRITE`], or whatever the caller wants to see refused.
+    pub flags: u32,
+    /// The memory.
+    pub address: HostAddr,
+    /// Where the device will find it.
+    pub iova: Iova,
+    /// How much.
+    pub size: Bytes,
+}
+
+/// `VFIO_IOMMU_UNMAP_DMA`'s arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnmapCall {
+    /// From here.
+    pub iova: Iova,
+    /// This much.
+    pub size: Bytes,
+}
+
+/// `VFIO_EEH_PE_OP`'s operation, without error injection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EehOperation {
+    /// `VFIO_EEH_PE_DISABLE`.
+    Disable,
+    /// `VFIO_EEH_PE_ENABLE`.
+    Enable,
+    /// `VFIO_EEH_PE_UNFREEZE_IO`.
+    UnfreezeIo,
+    /// `VFIO_EEH_PE_UNFREEZE_DMA`.
+    UnfreezeDma,
+    /// `VFIO_EEH_PE_GET_STATE`: the state is the returned value.
+    GetState,
+    /// `VFIO_EEH_PE_RESET_DEACTIVATE`.
+    ResetDeactivate,
+    /// `VFIO_EEH_PE_RESET_HOT`.
+    ResetHot,
+    /// `VFIO_EEH_PE_RESET_FUNDAMENTAL`.
+    ResetFundamental,
+    /// `VFIO_EEH_PE_CONFIGURE`.
+    Configure,
+}
+
+/// A part of a device that can be read and written through its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceSpace {
+    /// A base address register's region, 0 to 5.
+    Bar(u8),
+    /// PCI configuration space.
+    Config,
+}
+
+/// What the kernel counts against the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockedMemory {
+    /// Charged against the locked-memory limit (`VmLck`): registered memory and tables.
+    pub locked: Bytes,
+    /// Pinned pages the kernel counts apart (`VmPin`).
+    pub pinned: Bytes,
+}
+
+/// Which firmware interface the kernel drives its tables through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// On bare metal, through OPAL.
+    Powernv,
+    /// Inside a logical partition, through hypervisor calls.
+    Pseries,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Powernv => "powernv",
+            Self::Pseries => "pseries",
+        })
+    }
+}
+
+/// What does not change while the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemFacts {
+    /// The platform.
+    pub platform: Platform,
+    /// The kernel's page.
+    pub page_shift: PageShift,
+    /// The process's locked-memory limit; `None` where it has none (`CAP_IPC_LOCK`, or unlimited).
+    pub locked_limit: Option<Bytes>,
+}
+
+/// The raw operations of one process on its kernel.
+///
+/// Each operation is one system call. Calls on one container must not run at the same time: the kernel takes no lock
+/// for most of them (`vfio_fops_unl_ioctl`), hence `&mut self`.
+#[expect(clippy::missing_errors_doc, reason = "an errno is a result here, as the kernel gave it")]
+pub trait Kernel {
+    /// What does not change while the process runs.
+    fn system(&self) -> SystemFacts;
+
+    /// What the kernel counts against the process now.
+    fn locked_memory(&mut self) -> Result<LockedMemory, Errno>;
+
+    /// What a descriptor is.
+    fn kind(&mut self, fd: Fd) -> DescriptorKind;
+
+    /// Closes a descriptor of any kind. For a container's last one, the kernel takes everything down
+    /// (`tce_iommu_release`).
+    fn close(&mut self, fd: Fd) -> Result<(), Errno>;
+
+    /// Opens `/dev/vfio/vfio`.
+    fn open_container(&mut self) -> Result<ContainerFd, Errno>;
+
+    /// `VFIO_CHECK_EXTENSION`.
+    fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw;
+
+    /// `VFIO_SET_IOMMU` with `VFIO_SPAPR_TCE_v2_IOMMU`: makes the backend, which needs a group.
+    fn set_iommu(&mut self, container: ContainerFd) -> Raw;
+
+    /// Opens `/dev/vfio/N`. A group has one opener at a time (`EBUSY`).
+    fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno>;
+
+    /// `VFIO_GROUP_GET_STATUS`.
+    fn group_status(&mut self, group: GroupFd) -> Reply<GroupStatus>;
+
+    /// `VFIO_GROUP_SET_CONTAINER`.
+    fn set_container(&mut self, group: GroupFd, container: ContainerFd) -> Raw;
+
+    /// `VFIO_GROUP_UNSET_CONTAINER`: `EBUSY` while a device of the group is open. The last group takes the backend
+    /// with it (`vfio_group_detach_container`).
+    fn unset_container(&mut self, group: GroupFd) -> Raw;
+
+    /// `VFIO_GROUP_GET_DEVICE_FD`, by the device's PCI address, such as `0000:01:00.0`.
+    fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Errno>;
+
+    /// Reads device registers, as the bytes lie there.
+    fn read_device(
+        &mut self,
+        device: DeviceFd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Errno>;
+
+    /// Writes device registers.
+    fn write_device(
+        &mut self,
+        device: DeviceFd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Errno>;
+
+    /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
+    fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo>;
+
+    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`: pins and charges.
+    fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw;
+
+    /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`. Its 0 is no proof: memory that is still mapped leaks.
+    fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw;
+
+    /// `VFIO_IOMMU_SPAPR_TCE_CREATE`; the answer is the new window's start.
+    fn create(&mut self, container: ContainerFd, call: CreateCall) -> Reply<Iova>;
+
+    /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`: any address inside a window removes it.
+    fn remove(&mut self, container: ContainerFd, start: Iova) -> Raw;
+
+    /// `VFIO_IOMMU_MAP_DMA`. Only the first page is checked against the window: an overrun writes past the table.
+    fn map(&mut self, container: ContainerFd, call: MapCall) -> Raw;
+
+    /// `VFIO_IOMMU_UNMAP_DMA`.
+    fn unmap(&mut self, container: ContainerFd, call: UnmapCall) -> Raw;
+
+    /// `VFIO_EEH_PE_OP` on every group of the container.
+    fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw;
+}

@@ -1,0 +1,262 @@
+//! The raw operations, on the real kernel.
+
+use std::{ffi::CString, os::fd::OwnedFd, sync::Arc};
+
+use tce_engine::{
+    addr::Iova,
+    errno::Errno,
+    kernel::{
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, Extension,
+        Fd, GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall,
+    },
+};
+
+use crate::{
+    abi::{self, Call, argsz},
+    descriptors::{self, Descriptor},
+    device,
+    ioctl::{self, Plain},
+    machine::Shared,
+    memory::Ground,
+    system::Status,
+};
+
+/// A view of this process on its kernel. Views of one machine share descriptors and memory.
+///
+/// Descriptors have their real numbers, and are close-on-exec. Operations go to descriptors of this
+/// machine only, and answer `EBADF` for all others. Containers and groups are asked whatever the
+/// caller wants to ask them; other files, a device among them, answer `ENOTTY` to what is not
+/// theirs without being asked.
+#[derive(Debug)]
+pub struct VfioKernel {
+    shared: Arc<Shared>,
+}
+
+impl VfioKernel {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Takes over a descriptor that a launcher or another process passed to this one. It keeps its
+    /// number, and becomes close-on-exec. What it is, [`Kernel::kind`] says.
+    #[must_use]
+    pub fn adopt(&mut self, fd: OwnedFd) -> Fd {
+        self.shared.descriptors.adopt(fd)
+    }
+
+    fn open(&self, node: &str) -> Result<Fd, Errno> {
+        let descriptor = descriptors::open(&self.shared.root.path(node))?;
+        Ok(self.shared.descriptors.insert(descriptor))
+    }
+
+    fn on(&self, fd: Fd, call: impl FnOnce(&Descriptor) -> Raw) -> Raw {
+        match self.shared.descriptors.get(fd) {
+            Ok(descriptor) => call(&descriptor),
+            Err(errno) => Raw::Failed(errno),
+        }
+    }
+
+    fn ask<T: Plain>(&self, fd: Fd, call: &Call<T>, argument: &mut T) -> Raw {
+        self.on(fd, |descriptor| ioctl::with(descriptor, call, argument))
+    }
+}
+
+impl Kernel for VfioKernel {
+    fn system(&self) -> SystemFacts {
+        self.shared.facts
+    }
+
+    fn locked_memory(&mut self) -> Result<LockedMemory, Errno> {
+        Status::read(&self.shared.root).map(|status| status.memory)
+    }
+
+    fn kind(&mut self, fd: Fd) -> DescriptorKind {
+        descriptors::kind_of(fd)
+    }
+
+    fn close(&mut self, fd: Fd) -> Result<(), Errno> {
+        self.shared.descriptors.close(fd)
+    }
+
+    fn open_container(&mut self) -> Result<ContainerFd, Errno> {
+        self.open("dev/vfio/vfio").map(ContainerFd::new)
+    }
+
+    fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw {
+        let extension = match extension {
+            Extension::SpaprTceV1 => abi::VFIO_SPAPR_TCE_IOMMU,
+            Extension::Eeh => abi::VFIO_EEH,
+            Extension::SpaprTceV2 => abi::VFIO_SPAPR_TCE_v2_IOMMU,
+        };
+        self.on(container.fd(), |descriptor| {
+            ioctl::with_number(descriptor, &abi::CHECK_EXTENSION, extension)
+        })
+    }
+
+    fn set_iommu(&mut self, container: ContainerFd) -> Raw {
+        self.on(container.fd(), |descriptor| {
+            ioctl::with_number(descriptor, &abi::SET_IOMMU, abi::VFIO_SPAPR_TCE_v2_IOMMU)
+        })
+    }
+
+    fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno> {
+        self.open(&format!("dev/vfio/{group}")).map(GroupFd::new)
+    }
+
+    fn group_status(&mut self, group: GroupFd) -> Reply<GroupStatus> {
+        let mut status =
+            abi::vfio_group_status { argsz: argsz::<abi::vfio_group_status>(), flags: 0 };
+        let raw = self.ask(group.fd(), &abi::GROUP_GET_STATUS, &mut status);
+        let out = GroupStatus {
+            viable: status.flags & abi::VFIO_GROUP_FLAGS_VIABLE != 0,
+            in_container: status.flags & abi::VFIO_GROUP_FLAGS_CONTAINER_SET != 0,
+        };
+        Reply { raw, out }
+    }
+
+    fn set_container(&mut self, group: GroupFd, container: ContainerFd) -> Raw {
+        // Held, so that the number stays what it is during the call. A number that is not ours, the
+        // kernel judges.
+        let _held = self.shared.descriptors.get(container.fd());
+        self.ask(group.fd(), &abi::GROUP_SET_CONTAINER, &mut container.fd().raw())
+    }
+
+    fn unset_container(&mut self, group: GroupFd) -> Raw {
+        self.on(group.fd(), |descriptor| ioctl::plain(descriptor, &abi::GROUP_UNSET_CONTAINER))
+    }
+
+    fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Errno> {
+        let name = CString::new(address).map_err(|_| Errno::ENODEV)?;
+        let group = self.shared.descriptors.get(group.fd())?;
+        let fd = ioctl::device_fd(&group, &name)?;
+        Ok(DeviceFd::new(self.shared.descriptors.insert(fd.into())))
+    }
+
+    fn read_device(
+        &mut self,
+        device: DeviceFd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Errno> {
+        device::read(&*self.shared.descriptors.get(device.fd())?, space, offset, bytes)
+    }
+
+    fn write_device(
+        &mut self,
+        device: DeviceFd,
+        space: DeviceSpace,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Errno> {
+        device::write(&*self.shared.descriptors.get(device.fd())?, space, offset, bytes)
+    }
+
+    fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
+        let mut info = abi::vfio_iommu_spapr_tce_info {
+            argsz: argsz::<abi::vfio_iommu_spapr_tce_info>(),
+            ..Default::default()
+        };
+        let raw = self.ask(container.fd(), &abi::IOMMU_SPAPR_TCE_GET_INFO, &mut info);
+        let out = SpaprInfo {
+            flags: info.flags,
+            dma32_window_start: info.dma32_window_start,
+            dma32_window_size: info.dma32_window_size,
+            page_sizes: info.ddw.pgsizes,
+            windows_max: info.ddw.max_dynamic_windows_supported,
+            levels_max: info.ddw.levels,
+        };
+        Reply { raw, out }
+    }
+
+    /// Passes on memory of the machine, memory [vouched for](crate::VfioMachine::vouch_for), and
+    /// ranges that the kernel refuses by their numbers. Any other is `EFAULT`, as if there were
+    /// no memory.
+    fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
+        let ground = self.shared.memory.ground(memory, self.shared.facts.page_shift);
+        match ground {
+            Ok(Ground::Block { .. } | Ground::Vouched | Ground::Refused) => {
+                self.ask(container.fd(), &abi::IOMMU_SPAPR_REGISTER_MEMORY, &mut range(memory))
+            }
+            Err(errno) => self.on(container.fd(), |_| Raw::Failed(errno)),
+        }
+    }
+
+    fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
+        self.ask(container.fd(), &abi::IOMMU_SPAPR_UNREGISTER_MEMORY, &mut range(memory))
+    }
+
+    fn create(&mut self, container: ContainerFd, call: CreateCall) -> Reply<Iova> {
+        let mut create = abi::vfio_iommu_spapr_tce_create {
+            argsz: argsz::<abi::vfio_iommu_spapr_tce_create>(),
+            page_shift: call.page_shift,
+            window_size: call.size.raw(),
+            levels: call.levels,
+            ..Default::default()
+        };
+        let raw = self.ask(container.fd(), &abi::IOMMU_SPAPR_TCE_CREATE, &mut create);
+        Reply { raw, out: Iova::new(create.start_addr) }
+    }
+
+    fn remove(&mut self, container: ContainerFd, start: Iova) -> Raw {
+        let mut remove = abi::vfio_iommu_spapr_tce_remove {
+            argsz: argsz::<abi::vfio_iommu_spapr_tce_remove>(),
+            flags: 0,
+            start_addr: start.raw(),
+        };
+        self.ask(container.fd(), &abi::IOMMU_SPAPR_TCE_REMOVE, &mut remove)
+    }
+
+    fn map(&mut self, container: ContainerFd, call: MapCall) -> Raw {
+        let mut map = abi::vfio_iommu_type1_dma_map {
+            argsz: argsz::<abi::vfio_iommu_type1_dma_map>(),
+            flags: call.flags,
+            vaddr: call.address.raw(),
+            iova: call.iova.raw(),
+            size: call.size.raw(),
+        };
+        self.ask(container.fd(), &abi::IOMMU_MAP_DMA, &mut map)
+    }
+
+    fn unmap(&mut self, container: ContainerFd, call: UnmapCall) -> Raw {
+        let mut unmap = abi::vfio_iommu_type1_dma_unmap {
+            argsz: argsz::<abi::vfio_iommu_type1_dma_unmap>(),
+            iova: call.iova.raw(),
+            size: call.size.raw(),
+            ..Default::default()
+        };
+        self.ask(container.fd(), &abi::IOMMU_UNMAP_DMA, &mut unmap)
+    }
+
+    fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
+        let op = match operation {
+            EehOperation::Disable => abi::VFIO_EEH_PE_DISABLE,
+            EehOperation::Enable => abi::VFIO_EEH_PE_ENABLE,
+            EehOperation::UnfreezeIo => abi::VFIO_EEH_PE_UNFREEZE_IO,
+            EehOperation::UnfreezeDma => abi::VFIO_EEH_PE_UNFREEZE_DMA,
+            EehOperation::GetState => abi::VFIO_EEH_PE_GET_STATE,
+            EehOperation::ResetDeactivate => abi::VFIO_EEH_PE_RESET_DEACTIVATE,
+            EehOperation::ResetHot => abi::VFIO_EEH_PE_RESET_HOT,
+            EehOperation::ResetFundamental => abi::VFIO_EEH_PE_RESET_FUNDAMENTAL,
+            EehOperation::Configure => abi::VFIO_EEH_PE_CONFIGURE,
+        };
+        let no_error = abi::vfio_eeh_pe_err::default();
+        let mut eeh = abi::vfio_eeh_pe_op {
+            argsz: argsz::<abi::vfio_eeh_pe_op>(),
+            flags: 0,
+            op,
+            __bindgen_anon_1: abi::vfio_eeh_pe_op__bindgen_ty_1 { err: no_error },
+        };
+        self.ask(container.fd(), &abi::EEH_PE_OP, &mut eeh)
+    }
+}
+
+fn range(memory: MemoryRange) -> abi::vfio_iommu_spapr_register_memory {
+    abi::vfio_iommu_spapr_register_memory {
+        argsz: argsz::<abi::vfio_iommu_spapr_register_memory>(),
+        flags: 0,
+        vaddr: memory.address.raw(),
+        size: memory.size.raw(),
+    }
+}

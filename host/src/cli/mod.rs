@@ -1,0 +1,136 @@
+//! The command line: what can be said, and how it ends.
+
+mod policy;
+mod progress;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    doctor,
+    exit::{Exit, Failure},
+    policy::Compiler,
+};
+
+/// DMA windows on POWER: sized by policies, driven without traps, leased safely.
+#[derive(Debug, Parser)]
+#[command(name = "tce", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a job: attach, decide, map, take down, report.
+    Run(RunArgs),
+    /// Tell whether this machine can do the real thing, and what is missing.
+    Doctor(DoctorArgs),
+    /// Tools for policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The job, a TOML file (docs/job.md describes it).
+    job: PathBuf,
+    /// The backend: sim, sim:PROFILE or vfio. [default: the job's own, else sim:powernv9]
+    #[arg(long)]
+    backend: Option<String>,
+    /// Use this device instead of those that the job names. Say it again for more.
+    #[arg(long = "device", value_name = "ADDRESS")]
+    devices: Vec<String>,
+    /// A policy component. Say it again for one that decides something else; what none decides, the built-in one does.
+    #[arg(long = "policy", value_name = "FILE.wasm")]
+    policies: Vec<PathBuf>,
+    /// How policies are executed. [default: cranelift where it can, else pulley]
+    #[arg(long, value_name = "COMPILER")]
+    policy_compiler: Option<CompilerArg>,
+    /// Report as one JSON document (docs/report.md describes it).
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Tell whether a file is a policy that this host can use: interfaces, versions, imports.
+    Check {
+        /// The component.
+        file: PathBuf,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompilerArg {
+    /// Native code.
+    Cranelift,
+    /// Bytecode for an interpreter; the only way where Cranelift has no backend, as on POWER.
+    Pulley,
+}
+
+impl From<CompilerArg> for Compiler {
+    fn from(arg: CompilerArg) -> Self {
+        match arg {
+            CompilerArg::Cranelift => Self::Cranelift,
+            CompilerArg::Pulley => Self::Pulley,
+        }
+    }
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const REMEDY: Style = AnsiColor::Cyan.on_default().bold();
+
+/// The whole command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::doctor(args.json),
+        Command::Policy(PolicyCommand::Check { file, json }) => policy::check(&file, json),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        complain(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Says what went wrong, and what to do.
+fn complain(failure: &Failure) {
+    anstream::eprintln!("{ERROR}error:{ERROR:#} {failure}");
+    if let Some(remedy) = &failure.remedy {
+        anstream::eprintln!("{REMEDY}help:{REMEDY:#} {remedy}");
+    }
+}
+
+/// Prints a document as JSON.
+fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    print_text(&format!("{text}\n"))
+}
+
+/// Prints text. A reader that went away, such as `head`, is not an error.
+fn print_text(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    match anstream::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Unexpected, format!("cannot write the report: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,69 @@
+//! `tce policy …`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{
+    exit::{Exit, Failure},
+    policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
+};
+
+use super::{print_json, print_text};
+
+/// What `tce policy check` says of a good policy.
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: String,
+    name: &'a str,
+    bytes: u64,
+    sha256: String,
+    interfaces: &'a [Exported],
+    imports: [&'static str; 0],
+}
+
+pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
+    let runtime = runtime(None)?;
+    let policy = load(&runtime, file)?;
+    let checked = Checked {
+        file: file.display().to_string(),
+        name: policy.name(),
+        bytes: policy.size(),
+        sha256: policy.digest().to_string(),
+        interfaces: policy.interfaces(),
+        imports: [],
+    };
+    if json {
+        print_json(&checked)?;
+    } else {
+        print_text(&text(&checked))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn text(checked: &Checked<'_>) -> String {
+    let interfaces: Vec<String> =
+        checked.interfaces.iter().map(|it| format!("             {it}\n")).collect();
+    format!(
+        "{} is a policy that this host can use\n  implements\n{}  imports    nothing\n  size       {} bytes\n  sha256     {}\n",
+        checked.file,
+        interfaces.concat(),
+        checked.bytes,
+        checked.sha256,
+    )
+}
+
+/// The runtime that policies are loaded into.
+pub(super) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
+    let compiler = compiler.unwrap_or_default();
+    Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))
+}
+
+/// Loads a policy, or says why the file is none.
+pub(super) fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
+    LoadedPolicy::from_file(runtime, file, Limits::default()).map_err(|error| refused(file, &error))
+}
+
+fn refused(file: &Path, error: &LoadError) -> Failure {
+    Failure::new(Exit::PolicyFile, format!("policy {}: {error}", file.display()))
+}

@@ -1,0 +1,163 @@
+//! How the command ends: exit codes, and failures that carry one.
+
+use std::fmt;
+
+use tce_engine::{
+    Error,
+    addr::Bytes,
+    errno::Errno,
+    fault::{Fault, Operation},
+    layout::LayoutRefusal,
+    machine::{Backing, MachineError},
+    region::RegionRefusal,
+};
+
+use crate::grant::Rejection;
+
+/// How the command ends. The numbers are part of its interface and documented in `docs/cli.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is done.
+    Done = 0,
+    /// Something that should not happen; please report it.
+    Unexpected = 1,
+    /// The command line is wrong. The argument parser's own number.
+    Usage = 2,
+    /// The job cannot be read, or asks for something that cannot be.
+    Job = 3,
+    /// A policy said no.
+    Denied = 4,
+    /// The machine cannot do it: no VFIO, no permission, too old a kernel, no such device, a group not viable.
+    Machine = 5,
+    /// Locked memory: the limit is too low.
+    LockedMemory = 6,
+    /// The policy file is none that can be used.
+    PolicyFile = 7,
+    /// The kernel failed a call.
+    Kernel = 8,
+    /// The job is done, but something was left behind.
+    LeftBehind = 9,
+    /// The job is done, but a policy broke and the built-in one had to answer in its place.
+    PolicyBroken = 10,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    #[expect(clippy::as_conversions, reason = "the numbers stand in the enum")]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A failure, with what to do about it and how the command ends.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the command ends.
+    pub exit: Exit,
+    /// What happened and why.
+    pub what: String,
+    /// What the user can do.
+    pub remedy: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a remedy.
+    pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
+        Self { exit, what: what.to_string(), remedy: None }
+    }
+
+    /// The same failure with a remedy.
+    #[must_use]
+    pub fn with(self, remedy: impl fmt::Display) -> Self {
+        Self { remedy: Some(remedy.to_string()), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let failure = Self::new(exit_of(&error), &error);
+        match (error.fault().and_then(Fault::remedy), limit_remedy(&error)) {
+            (Some(remedy), _) => failure.with(remedy),
+            (None, Some(remedy)) => failure.with(remedy),
+            (None, None) => failure,
+        }
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Refused(error) => error.into(),
+            Rejection::Nonsense(what) => {
+                Self::new(Exit::Unexpected, format!("the built-in policy broke: {what}"))
+            }
+        }
+    }
+}
+
+impl From<MachineError> for Failure {
+    fn from(error: MachineError) -> Self {
+        let failure = Self::new(Exit::Machine, &error);
+        match error {
+            MachineError::NoDevice(_) => failure.with("`lspci -D` lists the devices there are"),
+            MachineError::NoGroup(_) => failure.with("`tce doctor` shows the groups there are"),
+            MachineError::NoMemory { request, .. } => match request.backing {
+                Backing::Hugetlb(page) => failure.with(format!(
+                    "reserve {} huge pages of {page}, for instance in \
+                     /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages",
+                    request.size.pages_up(page),
+                    page.bytes().raw() >> 10
+                )),
+                Backing::Anonymous | Backing::Memfd => failure.with("free some memory"),
+            },
+            MachineError::NotOurMemory(_) => failure,
+        }
+    }
+}
+
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Group(_) => Exit::Machine,
+        Error::Region(RegionRefusal::LockedMemory { .. })
+        | Error::Layout(LayoutRefusal::LockedMemory { .. }) => Exit::LockedMemory,
+        Error::Fault(fault) => match (fault.call.operation(), fault.errno()) {
+            (Operation::Register | Operation::Create, Some(Errno::ENOMEM)) => Exit::LockedMemory,
+            (Operation::Descriptor | Operation::Attach, _) => Exit::Machine,
+            _ => Exit::Kernel,
+        },
+        Error::Batch(_) => Exit::Kernel,
+        Error::NoBackend
+        | Error::Layout(_)
+        | Error::Region(_)
+        | Error::Lease(_)
+        | Error::Edit(_) => Exit::Job,
+    }
+}
+
+fn limit_remedy(error: &Error) -> Option<String> {
+    let (needed, charged) = match error {
+        Error::Region(RegionRefusal::LockedMemory { needed, charged, .. })
+        | Error::Layout(LayoutRefusal::LockedMemory { needed, charged, .. }) => (needed, charged),
+        _ => return None,
+    };
+    Some(raise_limit(needed.saturating_add(*charged)))
+}
+
+/// How to raise the locked-memory limit to at least this.
+#[must_use]
+pub fn raise_limit(needed: Bytes) -> String {
+    format!(
+        "raise the locked-memory limit to at least {needed}: `ulimit -l {}`, LimitMEMLOCK= in a systemd unit, \
+         or a line in /etc/security/limits.d",
+        needed.raw().div_ceil(1024)
+    )
+}

@@ -1,0 +1,18 @@
+//! The host of TCE policies, and the tce command.
+//!
+//! The way of a decision: [`question`] says what the engine knows in the words of the WIT, a policy of [`policy`]
+//! answers, [`grant`] checks the answer, [`decide`] lets the built-in policy stand in where one breaks. [`run`] does
+//! all of a [`job`] with it and ends in a [`report`].
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod decide;
+pub mod doctor;
+pub mod exit;
+pub mod grant;
+pub mod job;
+pub mod policy;
+pub mod question;
+pub mod report;
+pub mod run;

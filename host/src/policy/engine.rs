@@ -1,0 +1,189 @@
+//! The engine that all policies of a process share.
+
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
+use wasmtime::{Config, Engine, WasmFeatures, component::Linker};
+
+use super::{
+    limits::{MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
+    store::State,
+};
+
+/// What a guest compiler emits for plain code. All else is off: a proposal that no policy needs is only surface.
+const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::COMPONENT_MODEL);
+
+/// How policies are executed. Answers and fuel are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiler {
+    /// Machine code. Not on every machine: Cranelift has no backend for POWER.
+    Cranelift,
+    /// Bytecode in an interpreter, on every machine.
+    Pulley,
+}
+
+impl Compiler {
+    /// Whether this machine has it.
+    #[must_use]
+    pub const fn is_available(self) -> bool {
+        match self {
+            Self::Cranelift => cfg!(any(
+                target_arch = "x86_64",
+                target_arch = "aarch64",
+                target_arch = "riscv64",
+                target_arch = "s390x"
+            )),
+            Self::Pulley => cfg!(target_pointer_width = "64"),
+        }
+    }
+}
+
+impl Default for Compiler {
+    /// Machine code where there is a way to make it.
+    fn default() -> Self {
+        if Self::Cranelift.is_available() { Self::Cranelift } else { Self::Pulley }
+    }
+}
+
+impl fmt::Display for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cranelift => "cranelift",
+            Self::Pulley => "pulley",
+        })
+    }
+}
+
+impl FromStr for Compiler {
+    type Err = RuntimeError;
+
+    fn from_str(name: &str) -> Result<Self, RuntimeError> {
+        [Self::Cranelift, Self::Pulley]
+            .into_iter()
+            .find(|compiler| compiler.to_string() == name)
+            .ok_or_else(|| RuntimeError::UnknownCompiler { name: name.to_owned() })
+    }
+}
+
+/// Why there is no runtime.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RuntimeError {
+    /// A name that is none of a compiler.
+    #[error("there is no compiler `{name}`: choose cranelift or pulley")]
+    UnknownCompiler {
+        /// The name.
+        name: String,
+    },
+    /// The compiler makes no code for this machine.
+    #[error(
+        "{compiler} makes no code for this machine ({}): choose pulley",
+        std::env::consts::ARCH
+    )]
+    Unavailable {
+        /// The compiler.
+        compiler: Compiler,
+    },
+    /// wasmtime does not want the configuration.
+    #[error("wasmtime refused its configuration: {what}")]
+    Engine {
+        /// What it says.
+        what: String,
+    },
+}
+
+/// The one configuration under which policies are compiled and run. Whatever loads code that another process compiled
+/// must use the same one.
+///
+/// # Errors
+///
+/// The compiler is not available on this machine.
+pub fn engine_config(compiler: Compiler) -> Result<Config, RuntimeError> {
+    if !compiler.is_available() {
+        return Err(RuntimeError::Unavailable { compiler });
+    }
+    let mut config = Config::new();
+    if compiler == Compiler::Pulley {
+        let target = if cfg!(target_endian = "big") { "pulley64be" } else { "pulley64" };
+        config.target(target).map_err(|error| refused(&error))?;
+    }
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(FEATURES, true)
+        .gc_support(false)
+        .concurrency_support(false)
+        // Fuel is the budget because it is the same everywhere; NaN bits are not unless they are made so.
+        .consume_fuel(true)
+        .cranelift_nan_canonicalization(true)
+        .max_wasm_stack(WASM_STACK_BYTES_MAX)
+        // No handlers for SIGSEGV and the like in a process that may be somebody else's; Pulley has none either.
+        .signals_based_traps(false)
+        // Address space enough for what a policy may use: a worker lives under a limit of it.
+        .memory_reservation(RESERVATION)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(0)
+        // A trap is reported by its kind. Where in the guest it was is its author's business.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    Ok(config)
+}
+
+/// The default memory limit as wasmtime takes it.
+const RESERVATION: u64 = {
+    assert!(MEMORY_BYTES_MAX == 16 << 20, "the reservation is the memory limit");
+    16 << 20
+};
+
+fn refused(error: &wasmtime::Error) -> RuntimeError {
+    RuntimeError::Engine { what: format!("{error:#}") }
+}
+
+/// Compiles policies and holds what they share. One per process: policies of different runtimes do not mix.
+#[derive(Clone)]
+pub struct Runtime {
+    compiler: Compiler,
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+impl Runtime {
+    /// A runtime without policies.
+    ///
+    /// # Errors
+    ///
+    /// The compiler is not available on this machine.
+    pub fn new(compiler: Compiler) -> Result<Self, RuntimeError> {
+        let engine = Engine::new(&engine_config(compiler)?).map_err(|error| refused(&error))?;
+        // Empty: a policy imports nothing.
+        let linker = Linker::new(&engine);
+        Ok(Self { compiler, engine, linker })
+    }
+
+    /// How it executes policies.
+    #[must_use]
+    pub fn compiler(&self) -> Compiler {
+        self.compiler
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("compiler", &self.compiler).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! What a file is, told from its outside: nothing is compiled here, and nothing is believed.
+
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::{
+    interface::{Exported, Interface, is_types_only},
+    load::LoadError,
+};
+
+/// How every WebAssembly file starts.
+const MAGIC: &[u8] = b"\0asm";
+
+/// The interfaces of a component that may be compiled, each in a version this host speaks, in the order of asking.
+pub(super) fn inspect(file: &[u8]) -> Result<Vec<Exported>, LoadError> {
+    let outside = Outside::read(file)?;
+    if !outside.imports.is_empty() {
+        return Err(LoadError::Imports { names: outside.imports });
+    }
+    let ours: Vec<Exported> =
+        outside.exports.iter().filter_map(|name| Exported::parse(name)).collect();
+    if ours.is_empty() {
+        return Err(LoadError::NoInterface { exports: outside.exports });
+    }
+    let of = |interface| ours.iter().filter(move |each| each.interface == interface);
+    let mut spoken = Vec::new();
+    for interface in Interface::ALL {
+        match (of(interface).find(|each| each.is_spoken()), of(interface).next()) {
+            (Some(exported), _) => spoken.push(exported.clone()),
+            (None, Some(stranger)) => {
+                return Err(LoadError::UnknownVersion { exported: stranger.clone() });
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(spoken)
+}
+
+/// The names of a component's own imports and exports.
+#[derive(Default)]
+struct Outside {
+    /// Without the interface of types.
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Outside {
+    fn read(file: &[u8]) -> Result<Self, LoadError> {
+        if !file.starts_with(MAGIC) {
+            return Err(LoadError::NotAComponent { found: kind_of_non_wasm(file) });
+        }
+        let mut outside = Self::default();
+        // Components and modules lie inside each other; only the outermost one's names count.
+        let mut depth = 0usize;
+        for payload in Parser::new(0).parse_all(file) {
+            let payload = payload.map_err(|error| damaged(&error))?;
+            match payload {
+                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                    return Err(LoadError::NotAComponent {
+                        found: "a core WebAssembly module: make a component of it, \
+                                with `wasm-tools component new` for instance",
+                    });
+                }
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentImportSection(section) if depth == 1 => {
+                    for import in section {
+                        let name = import.map_err(|error| damaged(&error))?.name.name;
+                        if !is_types_only(name) {
+                            outside.imports.push(name.to_owned());
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 1 => {
+                    for export in section {
+                        let name = export.map_err(|error| damaged(&error))?.name.name;
+                        outside.exports.push(name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outside)
+    }
+}
+
+fn kind_of_non_wasm(file: &[u8]) -> &'static str {
+    let text = file.iter().find(|byte| !byte.is_ascii_whitespace());
+    match text {
+        None => "an empty file",
+        Some(b'(' | b';') => {
+            "WebAssembly text: make a binary of it, with `wasm-tools parse` for instance"
+        }
+        Some(_) => "no WebAssembly at all",
+    }
+}
+
+fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
+    LoadError::Damaged { what: error.to_string() }
+}

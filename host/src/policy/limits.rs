@@ -1,0 +1,64 @@
+//! What a policy may use, each with its reason.
+
+/// The largest component file that is read. A Rust policy has some tens of KiB, one with an interpreter inside
+/// (JavaScript, Python) 12 to 19 MiB; compile time grows with it.
+pub const FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// Fuel of one decision, about one unit an instruction. The reference policy burns less than a thousandth of it on
+/// ordinary questions, an interpreted one about a tenth; burning all of it takes around 0.1 s in Pulley.
+pub const FUEL_MAX: u64 = 10_000_000;
+
+/// All linear memories of a policy together. A Rust guest starts with little more than 1 MiB, most of it stack.
+pub const MEMORY_BYTES_MAX: usize = 16 << 20;
+
+/// Elements of one table. Tables hold function pointers; a guest has as many as functions whose address it takes.
+pub const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Tables, memories and core instances of one component. One core module and what `wit-component` puts around it
+/// need fewer than half.
+pub const ITEMS_MAX: usize = 16;
+
+/// Bytes that an answer may make the host allocate. 10,000 regions and their windows need half of it.
+pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+
+/// Resource handles. The interfaces have no resources, so that there is nothing to hold.
+pub const HANDLES_MAX: usize = 16;
+
+/// Bytes of a refusal's detail that are kept, as the WIT promises.
+pub const DETAIL_BYTES_MAX: usize = 1_000;
+
+/// The stack of WebAssembly code. A property of the engine, not of a policy; on Pulley it is allocated for each store.
+pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
+
+/// The limits of one policy. [`Limits::default`] is what the constants of this file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest file that is loaded.
+    pub file_bytes: u64,
+    /// Fuel of one decision.
+    pub fuel: u64,
+    /// All linear memories together.
+    pub memory_bytes: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Tables, memories and core instances, each.
+    pub items: usize,
+    /// Bytes of one answer.
+    pub answer_bytes: usize,
+    /// Resource handles.
+    pub handles: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: FILE_BYTES_MAX,
+            fuel: FUEL_MAX,
+            memory_bytes: MEMORY_BYTES_MAX,
+            table_elements: TABLE_ELEMENTS_MAX,
+            items: ITEMS_MAX,
+            answer_bytes: ANSWER_BYTES_MAX,
+            handles: HANDLES_MAX,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The policy runtime: loads policy components, asks them, survives them.
+//!
+//! A policy is asked through [`Evaluator`]. There are two: [`LoadedPolicy`], a component in a sandbox within this
+//! process, and [`BuiltIn`], the reference policy as native code, which cannot break. An evaluator does not judge what
+//! it is answered: that an answer suits the engine is checked elsewhere.
+//!
+//! What holds whatever a component does:
+//!
+//! - It is looked through before it is compiled: what imports anything, or speaks another version, is not compiled.
+//! - Each decision runs in a fresh store, made for it and thrown away after it. Nothing passes from one to the next.
+//! - Each resource it can use has a limit ([`Limits`]), and reaching one is an error with a name ([`Broken`]).
+//! - The same question has the same answer and burns the same fuel on every compiler: what could differ is switched
+//!   off ([`engine_config`]).
+
+mod builtin;
+mod component;
+mod engine;
+mod evaluator;
+mod inspect;
+mod interface;
+pub mod limits;
+mod load;
+mod store;
+pub mod wit;
+
+pub use builtin::BuiltIn;
+pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
+pub use evaluator::{Answer, Broken, Evaluation, Evaluator};
+pub use interface::{Exported, Interface, PACKAGE, spoken_version};
+pub use limits::Limits;
+pub use load::{Digest, LoadError, LoadedPolicy};

@@ -1,0 +1,102 @@
+//! One decision's sandbox: a fresh store with every limit set, and what its errors mean.
+
+use thiserror::Error;
+use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+
+use super::{
+    evaluator::Broken,
+    limits::{Limits, WASM_STACK_BYTES_MAX},
+};
+
+/// How wasmtime's private `HostcallFuelExhausted` starts to tell what it is.
+const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// What a store knows: how much its guest may grow.
+pub(super) struct State {
+    limits: Limits,
+    memory_bytes: usize,
+}
+
+/// A growth that the limits forbid. It ends the decision: a guest that is told "no" may go on in its own way, and what
+/// is reported should be the cause.
+#[derive(Debug, Error)]
+enum Reached {
+    #[error("the memory limit of {0} bytes is reached")]
+    Memory(usize),
+    #[error("the table limit of {0} elements is reached")]
+    Table(usize),
+}
+
+/// A store for one decision.
+pub(super) fn fresh(engine: &Engine, limits: &Limits) -> wasmtime::Result<Store<State>> {
+    let mut store = Store::new(engine, State { limits: *limits, memory_bytes: 0 });
+    store.limiter(|state| state);
+    store.set_fuel(limits.fuel)?;
+    store.set_hostcall_fuel(limits.answer_bytes);
+    store.set_max_component_handles(limits.handles);
+    Ok(store)
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let all = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if all > self.limits.memory_bytes {
+            return Err(Reached::Memory(self.limits.memory_bytes).into());
+        }
+        self.memory_bytes = all;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.limits.table_elements {
+            return Err(Reached::Table(self.limits.table_elements).into());
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.items
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.items
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.items
+    }
+}
+
+/// What an error of a call means.
+pub(super) fn broken(error: &wasmtime::Error, limits: &Limits) -> Broken {
+    if let Some(Reached::Memory(limit)) = error.downcast_ref() {
+        return Broken::OutOfMemory { limit: *limit };
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Broken::OutOfFuel { budget: limits.fuel },
+        Some(Trap::StackOverflow) => Broken::OutOfStack { limit: WASM_STACK_BYTES_MAX },
+        Some(trap) => Broken::Trap { what: trap.to_string() },
+        None if error.root_cause().to_string().contains(TOO_MUCH_DATA) => {
+            Broken::TooMuchData { limit: limits.answer_bytes }
+        }
+        None => Broken::Malformed { what: error.root_cause().to_string() },
+    }
+}
+
+/// What an error of an instantiation means.
+pub(super) fn broken_at_start(error: &wasmtime::Error, limits: &Limits) -> Broken {
+    match broken(error, limits) {
+        Broken::Malformed { what } => Broken::Instantiation { what },
+        named => named,
+    }
+}

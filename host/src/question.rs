@@ -1,0 +1,153 @@
+//! From what the engine knows to what policies are asked.
+
+use std::collections::BTreeMap;
+
+use tce_engine::{
+    access::Access,
+    addr::{Bytes, PageShift},
+    facts::{ContainerFacts, Slot},
+    kernel::{GroupNumber, Platform},
+    layout::{Candidate, Layouts, SlotUse},
+    window::Origin,
+};
+
+use crate::{
+    job::{IovaChoice, Job, LeasePlan},
+    policy::wit,
+};
+
+/// The facts, as all questions have them.
+pub fn container_facts(
+    layouts: &Layouts<'_>,
+    groups: &[GroupNumber],
+    charged: Bytes,
+) -> wit::ContainerFacts {
+    let facts = layouts.facts;
+    wit::ContainerFacts {
+        platform: match facts.platform {
+            Platform::Powernv => wit::Platform::Powernv,
+            Platform::Pseries => wit::Platform::Pseries,
+        },
+        system_page: facts.system_page.raw(),
+        page_shifts: facts.page_shifts.iter().map(|page| page.raw()).collect(),
+        slots: slots(layouts),
+        levels_max: facts.levels_max,
+        reserved_ranges: reserved_ranges(facts),
+        locked_memory: wit::LockedMemory {
+            limit: facts.locked_limit.map(Bytes::raw),
+            charged: charged.raw(),
+        },
+        groups: groups.iter().map(|group| group.0).collect(),
+        hints: Vec::new(),
+    }
+}
+
+fn slots(layouts: &Layouts<'_>) -> Vec<wit::SlotFacts> {
+    let there = Slot::ALL.into_iter().take(usize::from(layouts.facts.windows_max));
+    there
+        .map(|slot| wit::SlotFacts {
+            slot: slot.number(),
+            start: layouts.facts.slot_start(slot).raw(),
+            use_: match layouts.slots[slot.index()] {
+                SlotUse::Free => wit::SlotUse::Free,
+                SlotUse::DefaultWindow => wit::SlotUse::DefaultWindow,
+                SlotUse::Taken => wit::SlotUse::Taken,
+            },
+        })
+        .collect()
+}
+
+fn reserved_ranges(facts: &ContainerFacts) -> Vec<wit::ReservedRange> {
+    let ranges = facts.reserved.iter();
+    ranges
+        .map(|range| wit::ReservedRange {
+            start: range.start.raw(),
+            size: range.size.raw(),
+            what: range.what.to_owned(),
+        })
+        .collect()
+}
+
+/// The demand of a job whose regions are backed by these pages. A region's number is its place in the job.
+#[must_use]
+pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
+    let regions = job.regions.iter().zip(backings).zip(0u32..);
+    wit::Demand {
+        regions: regions
+            .map(|((region, backing), id)| wit::Region {
+                id,
+                size: region.size.raw(),
+                backing: backing.raw(),
+                access: access(region.access),
+                at: region.at.map(|at| at.raw()),
+            })
+            .collect(),
+        growth: job.growth.raw(),
+        device_mask: job.device_mask.raw(),
+        iova_choice: match job.iova {
+            IovaChoice::Holder => wit::IovaChoice::Holder,
+            IovaChoice::Engine => wit::IovaChoice::Engine,
+        },
+        hints: Vec::new(),
+    }
+}
+
+/// The candidates, as they are listed.
+#[must_use]
+pub fn candidates(found: &[Candidate]) -> Vec<wit::Candidate> {
+    let list = found.iter();
+    list.map(|it| wit::Candidate {
+        slot: it.slot.number(),
+        start: it.start.raw(),
+        page: it.page.raw(),
+        size: it.size.raw(),
+        levels: it.table.levels,
+        origin: match it.origin {
+            Origin::Created => wit::Origin::Created,
+            Origin::DefaultWindow => wit::Origin::DefaultWindow,
+        },
+        table: it.table.table.raw(),
+        charge: it.table.charge.raw(),
+    })
+    .collect()
+}
+
+/// What a lease of the job asks for, in a window with this page.
+#[must_use]
+pub fn lease_request(lease: &LeasePlan, size: Bytes, page: PageShift) -> wit::LeaseRequest {
+    wit::LeaseRequest {
+        holder: lease.holder.name().to_owned(),
+        size: size.raw(),
+        access: access(lease.access),
+        tces: lease.tces.unwrap_or(size.pages_up(page).raw()),
+        duration: lease.duration,
+        hints: Vec::new(),
+    }
+}
+
+/// What the operator set.
+#[must_use]
+pub fn settings(settings: &BTreeMap<String, String>) -> Vec<wit::Setting> {
+    let all = settings.iter();
+    all.map(|(key, value)| wit::Setting { key: key.clone(), value: value.clone() }).collect()
+}
+
+/// Access, as policies know it.
+#[must_use]
+pub const fn access(access: Access) -> wit::Access {
+    match access {
+        Access::Read => wit::Access::Read,
+        Access::Write => wit::Access::Write,
+        Access::ReadWrite => wit::Access::ReadWrite,
+    }
+}
+
+/// Access, as the engine knows it.
+#[must_use]
+pub const fn engine_access(access: wit::Access) -> Access {
+    match access {
+        wit::Access::Read => Access::Read,
+        wit::Access::Write => Access::Write,
+        wit::Access::ReadWrite => Access::ReadWrite,
+    }
+}

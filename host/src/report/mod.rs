@@ -1,0 +1,280 @@
+//! What a run did: one document, shown as text or as JSON.
+//!
+//! `docs/report.md` describes the JSON. Fields are only ever added; [`FORMAT`] changes if one changes its meaning.
+
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::file::Recorded;
+
+pub use text::render;
+
+/// The version of the document.
+pub const FORMAT: &str = "tce-run/1";
+
+/// The whole document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The job's name.
+    pub job: String,
+    /// The backend: `vfio`, or `sim:` and the profile.
+    pub backend: String,
+    /// How policies were executed: `cranelift` or `pulley`.
+    pub policy_compiler: String,
+    /// The policies that took part, the built-in one last.
+    pub policies: Vec<PolicyEntry>,
+    /// What the container is like.
+    pub container: ContainerEntry,
+    /// Every decision, in order.
+    pub decisions: Vec<DecisionEntry>,
+    /// Every window, by slot.
+    pub windows: Vec<WindowEntry>,
+    /// Every region.
+    pub regions: Vec<RegionEntry>,
+    /// Every lease.
+    pub leases: Vec<LeaseEntry>,
+    /// What the script did.
+    pub work: WorkEntry,
+    /// Kernel calls by kind, the whole run.
+    pub calls: CallsEntry,
+    /// What was locked at most, and what was left at the end.
+    pub locked: LockedEntry,
+    /// What another program did with the same demand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recorded: Option<Recorded>,
+}
+
+/// A policy that took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyEntry {
+    /// Its name.
+    pub name: String,
+    /// `component` or `built-in`.
+    pub kind: String,
+    /// SHA-256 of the component's file, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// What it is asked for.
+    pub decides: Vec<String>,
+}
+
+/// What a container is like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEntry {
+    /// `powernv` or `pseries`.
+    pub platform: String,
+    /// The kernel's page in bytes.
+    pub system_page: u64,
+    /// Page sizes of windows in bytes, ascending.
+    pub page_sizes: Vec<u64>,
+    /// How many windows there can be.
+    pub windows_max: u8,
+    /// The most levels that the platform reports.
+    pub levels_max: u8,
+    /// Bus addresses to keep clear of.
+    pub reserved: Vec<ReservedEntry>,
+    /// Enhanced error handling is there.
+    pub eeh: bool,
+    /// The groups, in the order in which they were attached.
+    pub groups: Vec<u32>,
+    /// The devices that were opened.
+    pub devices: Vec<String>,
+    /// The locked-memory limit in bytes; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub locked_limit: Option<u64>,
+}
+
+/// Bus addresses to keep clear of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservedEntry {
+    /// The first.
+    pub start: u64,
+    /// How many bytes.
+    pub size: u64,
+    /// What lies there.
+    pub what: String,
+}
+
+/// How a decision came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The policy answered, and the engine granted the answer.
+    Granted,
+    /// The policy said no.
+    Denied,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionEntry {
+    /// `page-selection`, `window-sizing` or `lease-policy`.
+    pub point: String,
+    /// What it was about, such as a lease's name.
+    pub about: String,
+    /// The policy that was asked.
+    pub asked: String,
+    /// The policy whose answer counted: the one asked, or `built-in` where that one broke.
+    pub decided_by: String,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// The answer in words.
+    pub answer: String,
+    /// Fuel that the component burned; absent for the built-in policy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fuel: Option<u64>,
+    /// Why the asked policy's answer did not count.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub broken: Option<String>,
+}
+
+/// Predicted and real.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeEntry {
+    /// What the formulas said, in bytes.
+    pub predicted: u64,
+    /// What the kernel charged, in bytes.
+    pub charged: u64,
+}
+
+/// A window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowEntry {
+    /// Its slot.
+    pub slot: u8,
+    /// Its generation.
+    pub generation: u64,
+    /// `created` or `default-window`.
+    pub origin: String,
+    /// Its first bus address.
+    pub start: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its page in bytes.
+    pub page: u64,
+    /// Its TCEs.
+    pub tces: u64,
+    /// Levels of its table.
+    pub levels: u8,
+    /// Bytes of its hardware table.
+    pub table_bytes: u64,
+    /// Its charge. Absent for the default window as long as nothing used it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub charge: Option<ChargeEntry>,
+}
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionEntry {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The page that backs it, in bytes.
+    pub backing: u64,
+    /// What it is made of.
+    pub memory: String,
+    /// The slot of its window.
+    pub slot: u8,
+    /// Its charge.
+    pub charge: ChargeEntry,
+}
+
+/// A lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEntry {
+    /// Its name.
+    pub name: String,
+    /// Its holder.
+    pub holder: String,
+    /// The slot of its window.
+    pub slot: u8,
+    /// The window's generation.
+    pub generation: u64,
+    /// Its first bus address.
+    pub start: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What its mappings may allow.
+    pub access: String,
+    /// The most TCEs that may be set at once.
+    pub tces_max: u64,
+    /// The most TCEs that were set at once.
+    pub tces_peak: u64,
+    /// Why it ended.
+    pub ended: String,
+}
+
+/// What the script did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkEntry {
+    /// Batches applied.
+    pub batches: u64,
+    /// Edits in them.
+    pub edits: u64,
+    /// `MAP_DMA` calls they took.
+    pub map_calls: u64,
+    /// `UNMAP_DMA` calls they took.
+    pub unmap_calls: u64,
+    /// TCEs set or replaced.
+    pub tces_set: u64,
+    /// TCEs cleared.
+    pub tces_cleared: u64,
+    /// TCEs that were as wanted already.
+    pub tces_kept: u64,
+}
+
+/// Kernel calls by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallsEntry {
+    /// Opening and closing descriptors.
+    pub descriptor: u64,
+    /// Asking.
+    pub query: u64,
+    /// Groups in and out.
+    pub attach: u64,
+    /// Device registers.
+    pub device_access: u64,
+    /// `REGISTER_MEMORY`.
+    pub register: u64,
+    /// `UNREGISTER_MEMORY`.
+    pub unregister: u64,
+    /// `TCE_CREATE`.
+    pub create: u64,
+    /// `TCE_REMOVE`.
+    pub remove: u64,
+    /// `MAP_DMA`.
+    pub map: u64,
+    /// `UNMAP_DMA`.
+    pub unmap: u64,
+}
+
+/// Locked memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedEntry {
+    /// What was locked before the run, in bytes.
+    pub before: u64,
+    /// What the run had locked when its script began, in bytes.
+    pub during: u64,
+    /// What was locked beyond `before` after everything was taken down, in bytes. 0 unless the kernel leaked.
+    pub left_behind: u64,
+    /// The same for pinned memory that the kernel counts apart.
+    pub pinned_left_behind: u64,
+}
+
+impl Report {
+    /// Whether some policy broke, so that the built-in one had to step in.
+    #[must_use]
+    pub fn had_broken_policy(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.broken.is_some())
+    }
+
+    /// Whether nothing was left behind.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.locked.left_behind == 0 && self.locked.pinned_left_behind == 0
+    }
+}

@@ -1,0 +1,332 @@
+//! The document as text, to be read at a glance.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use tce_engine::addr::{Bytes, PageShift};
+
+use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WorkEntry};
+
+const HEADING: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// The document as text, with ANSI styles; strip them where they are not wanted.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let sections = [
+        header(report),
+        section("Decisions", decisions(report)),
+        section("Windows", windows(report)),
+        section("Regions", regions(report)),
+        section("Leases", leases(report)),
+        section("Work", work(report)),
+        recorded(report).map_or_else(String::new, |table| section("Recorded", table)),
+        left_behind(report),
+    ];
+    for part in sections.iter().filter(|part| !part.is_empty()) {
+        text.push_str(part);
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn section(title: &str, table: Table) -> String {
+    format!("{HEADING}{title}{HEADING:#}\n{}\n", indented(&table))
+}
+
+fn indented(table: &Table) -> String {
+    let lines: Vec<String> =
+        table.lines().map(|line| format!("  {}", line.trim_end()).trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+fn table<const N: usize>(columns: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(columns);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn right<const N: usize>(table: &mut Table, columns: [usize; N]) {
+    for index in columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn header(report: &Report) -> String {
+    let container = &report.container;
+    let pages: Vec<String> = container.page_sizes.iter().map(|page| page_size(*page)).collect();
+    let mut text = format!(
+        "{HEADING}{}{HEADING:#} on {} ({}, {} system pages, windows of {})\n",
+        report.job,
+        report.backend,
+        container.platform,
+        page_size(container.system_page),
+        pages.join(" "),
+    );
+    let groups: Vec<String> = container.groups.iter().map(u32::to_string).collect();
+    let _ = writeln!(
+        text,
+        "group {} with {}",
+        groups.join(", "),
+        if container.devices.is_empty() {
+            "no device open".to_owned()
+        } else {
+            container.devices.join(", ")
+        }
+    );
+    for policy in report.policies.iter().filter(|policy| policy.kind == "component") {
+        let hash = policy.sha256.as_deref().unwrap_or_default();
+        let hash = hash.get(..12).unwrap_or(hash);
+        let decides = policy.decides.join(", ");
+        let _ = writeln!(
+            text,
+            "policy {} ({hash}, {}) decides {decides}",
+            policy.name, report.policy_compiler
+        );
+    }
+    text
+}
+
+fn decisions(report: &Report) -> Table {
+    let mut table = table(["point", "about", "decided by", "answer", "fuel"]);
+    right(&mut table, [4]);
+    for decision in &report.decisions {
+        table.add_row([
+            decision.point.clone(),
+            decision.about.clone(),
+            decision.decided_by.clone(),
+            answer(decision),
+            decision.fuel.map(grouped).unwrap_or_default(),
+        ]);
+        if let Some(why) = &decision.broken {
+            table.add_row([
+                String::new(),
+                String::new(),
+                String::new(),
+                format!("! {} is broken: {why}", decision.asked),
+                String::new(),
+            ]);
+        }
+    }
+    table
+}
+
+fn answer(decision: &DecisionEntry) -> String {
+    match decision.outcome {
+        Outcome::Granted => decision.answer.clone(),
+        Outcome::Denied => format!("denied: {}", decision.answer),
+    }
+}
+
+fn windows(report: &Report) -> Table {
+    let mut table = table([
+        "slot",
+        "start",
+        "size",
+        "page",
+        "TCEs",
+        "levels",
+        "table",
+        "charge",
+        "predicted",
+        "origin",
+    ]);
+    right(&mut table, [2, 3, 4, 5, 6, 7, 8]);
+    for window in &report.windows {
+        let [charged, predicted] = charge(window.charge.as_ref());
+        table.add_row([
+            window.slot.to_string(),
+            format!("{:#x}", window.start),
+            bytes(window.size),
+            page_size(window.page),
+            grouped(window.tces),
+            window.levels.to_string(),
+            bytes(window.table_bytes),
+            charged,
+            predicted,
+            window.origin.clone(),
+        ]);
+    }
+    table
+}
+
+fn charge(entry: Option<&ChargeEntry>) -> [String; 2] {
+    match entry {
+        None => ["unused".to_owned(), String::new()],
+        Some(entry) if entry.predicted == entry.charged => {
+            [bytes(entry.charged), "the same".to_owned()]
+        }
+        Some(entry) => [bytes(entry.charged), bytes(entry.predicted)],
+    }
+}
+
+fn regions(report: &Report) -> Table {
+    let mut table = table(["name", "size", "backing", "memory", "slot", "charge", "predicted"]);
+    right(&mut table, [1, 2, 5, 6]);
+    for region in &report.regions {
+        let [charged, predicted] = charge(Some(&region.charge));
+        table.add_row([
+            region.name.clone(),
+            bytes(region.size),
+            page_size(region.backing),
+            region.memory.clone(),
+            region.slot.to_string(),
+            charged,
+            predicted,
+        ]);
+    }
+    table
+}
+
+fn leases(report: &Report) -> Table {
+    let mut table =
+        table(["name", "holder", "window", "range", "access", "TCEs at most", "seen", "ended"]);
+    right(&mut table, [5, 6]);
+    for lease in &report.leases {
+        table.add_row([
+            lease.name.clone(),
+            lease.holder.clone(),
+            format!("{} (generation {})", lease.slot, lease.generation),
+            range(lease),
+            lease.access.clone(),
+            grouped(lease.tces_max),
+            grouped(lease.tces_peak),
+            lease.ended.clone(),
+        ]);
+    }
+    table
+}
+
+fn range(lease: &LeaseEntry) -> String {
+    format!("{:#x} + {}", lease.start, bytes(lease.size))
+}
+
+fn work(report: &Report) -> Table {
+    let WorkEntry { batches, edits, map_calls, unmap_calls, tces_set, tces_cleared, tces_kept } =
+        report.work;
+    let mut table = table(["", ""]);
+    let calls = map_calls + unmap_calls;
+    let per_call = (tces_set + tces_cleared).checked_div(calls).unwrap_or(0);
+    table.add_row([
+        "script".to_owned(),
+        format!("{} edits in {} batches", grouped(edits), grouped(batches)),
+    ]);
+    table.add_row([
+        "kernel calls".to_owned(),
+        format!("{} ({} map, {} unmap)", grouped(calls), grouped(map_calls), grouped(unmap_calls)),
+    ]);
+    table.add_row([
+        "TCEs".to_owned(),
+        format!(
+            "{} set, {} cleared, {} kept; {} per kernel call",
+            grouped(tces_set),
+            grouped(tces_cleared),
+            grouped(tces_kept),
+            grouped(per_call)
+        ),
+    ]);
+    let all = &report.calls;
+    table.add_row([
+        "whole run".to_owned(),
+        format!(
+            "{} register, {} unregister, {} create, {} remove, {} map, {} unmap",
+            all.register, all.unregister, all.create, all.remove, all.map, all.unmap
+        ),
+    ]);
+    headless(table)
+}
+
+fn headless(mut table: Table) -> Table {
+    table.set_header(Vec::<String>::new());
+    table
+}
+
+fn recorded(report: &Report) -> Option<Table> {
+    let recorded = report.recorded.as_ref()?;
+    let mut table = table(["", "there", "here"]);
+    right(&mut table, [1, 2]);
+    let calls = &report.calls;
+    let ours = report.windows.iter();
+    let table_charge: u64 =
+        ours.clone().filter_map(|window| window.charge).map(|charge| charge.charged).sum();
+    let window_bytes: u64 = ours.map(|window| window.size).sum();
+    for (what, there, here) in [
+        ("register calls", recorded.register_calls, calls.register),
+        ("unregister calls", recorded.unregister_calls, calls.unregister),
+        ("create calls", recorded.create_calls, calls.create),
+        ("map calls", recorded.map_calls, calls.map),
+        ("unmap calls", recorded.unmap_calls, calls.unmap),
+    ] {
+        table.add_row([what.to_owned(), grouped(there), grouped(here)]);
+    }
+    for (what, there, here) in [
+        ("window", recorded.window_bytes, window_bytes),
+        ("table charge", recorded.table_charge_bytes, table_charge),
+        ("locked memory", recorded.locked_bytes, report.locked.during),
+    ] {
+        table.add_row([what.to_owned(), bytes(there), bytes(here)]);
+    }
+    table.add_row([recorded.program.clone(), String::new(), String::new()]);
+    for defect in &recorded.defects {
+        table.add_row([format!("! {defect}"), String::new(), String::new()]);
+    }
+    Some(table)
+}
+
+fn left_behind(report: &Report) -> String {
+    let locked = &report.locked;
+    let what = if report.is_clean() {
+        format!("{GOOD}nothing{GOOD:#}")
+    } else {
+        format!(
+            "{BAD}{} locked, {} pinned{BAD:#}",
+            bytes(locked.left_behind),
+            bytes(locked.pinned_left_behind)
+        )
+    };
+    format!("{HEADING}Left behind{HEADING:#} {what}\n")
+}
+
+fn bytes(value: u64) -> String {
+    Bytes::new(value).to_string()
+}
+
+fn page_size(value: u64) -> String {
+    PageShift::of_size(Bytes::new(value)).map_or_else(|| bytes(value), |page| page.to_string())
+}
+
+/// A number with its thousands set apart.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}

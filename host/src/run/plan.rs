@@ -1,0 +1,132 @@
+//! What is decided before anything is made: pages, windows, leases.
+
+use tce_engine::{
+    addr::{Bytes, PageShift},
+    layout::{Candidate, CandidateQuery, Layouts, WindowChoice},
+};
+
+use crate::{
+    exit::{Exit, Failure, raise_limit},
+    grant::{self, PageGroup, Terms},
+    job::{Job, LeasePlan},
+    policy::wit,
+};
+
+/// A lease that a policy admitted and that is yet to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlannedLease {
+    /// Its window's place in the layout.
+    pub(super) window: usize,
+    pub(super) size: Bytes,
+    pub(super) terms: Terms,
+}
+
+/// Which windows are worth listing: from the smallest region to far beyond the demand.
+pub(super) fn query(job: &Job, layouts: &Layouts<'_>) -> CandidateQuery {
+    let sizes = job.regions.iter().map(|region| region.size);
+    let total = sizes.clone().fold(job.growth, Bytes::saturating_add);
+    let highest = job.regions.iter().filter_map(|region| {
+        let end = region.at?.checked_add(region.size)?;
+        let starts = tce_engine::facts::Slot::ALL.map(|slot| layouts.facts.slot_start(slot));
+        starts.into_iter().filter_map(|start| end.offset_from(start)).min()
+    });
+    let reserved = layouts.facts.reserved.iter().map(|range| range.size);
+    let beside_reserved = reserved.fold(total, Bytes::saturating_add);
+    let reach = highest.fold(beside_reserved, Bytes::max);
+    CandidateQuery {
+        size_min: sizes.min().unwrap_or_default(),
+        size_max: Bytes::new(reach.raw().saturating_mul(4)),
+        device_mask: job.device_mask,
+    }
+}
+
+/// Refuses a demand that no layout can satisfy, whatever a policy says.
+pub(super) fn check_holdable(
+    layouts: &Layouts<'_>,
+    candidates: &[Candidate],
+    groups: &[PageGroup],
+    demand: &wit::Demand,
+) -> Result<(), Failure> {
+    for group in groups {
+        let needs = group.regions.iter().map(|index| grant::need(&demand.regions[*index]));
+        let needs: Vec<_> = needs.collect::<Result<_, _>>()?;
+        let holds = |candidate: &Candidate| {
+            let Candidate { slot, page, size, table, .. } = *candidate;
+            let levels = table.levels;
+            let choice = WindowChoice { slot, page, size, levels, needs: needs.clone() };
+            layouts.check(&[choice]).is_ok()
+        };
+        if !candidates.iter().any(holds) {
+            return Err(unholdable(candidates, group, demand));
+        }
+    }
+    Ok(())
+}
+
+fn unholdable(candidates: &[Candidate], group: &PageGroup, demand: &wit::Demand) -> Failure {
+    let sizes = group.regions.iter().map(|index| Bytes::new(demand.regions[*index].size));
+    let needed = sizes.fold(Bytes::ZERO, Bytes::saturating_add);
+    let largest = candidates.iter().map(|candidate| candidate.size).max();
+    let largest = largest.map_or_else(
+        || "there is no window that the devices can reach".to_owned(),
+        |size| {
+            format!("the largest that the devices can reach has {size}, reserved ranges included")
+        },
+    );
+    Failure::new(
+        Exit::Job,
+        format!("no window can hold the demand of {needed} in pages of {} or less: {largest}", group.page),
+    )
+    .with("ask for less memory, use larger pages, or widen device-mask-bits if the device can do more")
+}
+
+/// Refuses a demand whose memory and smallest tables do not fit the locked-memory limit.
+pub(super) fn check_limit(
+    facts: &wit::ContainerFacts,
+    demand: &wit::Demand,
+    candidates: &[Candidate],
+) -> Result<(), Failure> {
+    let Some(limit) = facts.locked_memory.limit.map(Bytes::new) else { return Ok(()) };
+    let memory = demand.regions.iter().map(|region| Bytes::new(region.size));
+    let tables = candidates.iter().map(|candidate| candidate.table.charge).min();
+    let charged = Bytes::new(facts.locked_memory.charged);
+    let needed = memory.fold(charged, Bytes::saturating_add);
+    let needed = needed.saturating_add(tables.unwrap_or_default());
+    if needed <= limit {
+        return Ok(());
+    }
+    let what = format!(
+        "the locked-memory limit of {limit} is too low: memory and tables of this job need {needed} at least"
+    );
+    Err(Failure::new(Exit::LockedMemory, what).with(raise_limit(needed)))
+}
+
+/// The window that all regions of a lease are in.
+pub(super) fn window_of(lease: &LeasePlan, regions: &[Vec<usize>]) -> Result<usize, Failure> {
+    let place = |index: &usize| regions.iter().position(|inside| inside.contains(index));
+    let mut places = lease.regions.iter().filter_map(place);
+    let first = places.next().unwrap_or_default();
+    if places.any(|place| place != first) {
+        let what = format!("lease {}: its regions are in two windows", lease.name);
+        return Err(Failure::new(Exit::Job, what).with("make a lease for each window's regions"));
+    }
+    Ok(first)
+}
+
+/// How much of a window with this page a lease takes.
+pub(super) fn lease_size(lease: &LeasePlan, page: PageShift) -> Result<Bytes, Failure> {
+    lease.size.round_up(page).ok_or_else(|| {
+        Failure::new(Exit::Job, format!("lease {}: its size does not fit 64 bits", lease.name))
+    })
+}
+
+/// What of a window neither reserved ranges nor the leases planned so far take.
+pub(super) fn unleased(
+    layouts: &Layouts<'_>,
+    window: &Candidate,
+    planned: impl Iterator<Item = Bytes>,
+) -> Bytes {
+    let reserved = layouts.facts.reserved_within(window.start, window.size);
+    let taken = planned.fold(reserved, Bytes::saturating_add);
+    window.size.checked_sub(taken).unwrap_or_default()
+}

@@ -1,0 +1,9 @@
+//! The policy runtime with real components: `tight` and `hostile`, built by `cargo xtask plugins`.
+
+#![forbid(unsafe_code)]
+
+mod determinism;
+mod hostile;
+mod loading;
+mod one_source;
+mod support;

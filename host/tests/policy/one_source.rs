@@ -1,0 +1,109 @@
+//! The built-in policy and the component `tight` are one source: they answer alike. So do the two families of types.
+
+use std::fmt::Debug;
+
+use proptest::{prelude::Strategy, prop_assert_eq};
+use serde::{Serialize, de::DeserializeOwned};
+use tce_host::policy::{BuiltIn, Compiler, Evaluation, Evaluator, wit};
+use tce_policy_sdk::{lease_policy, page_selection, types, window_sizing};
+
+use crate::support::{generate, plugin, questions, seeded};
+
+fn answers_alike<Q: Debug, A: Debug + PartialEq>(
+    questions: impl Strategy<Value = Q>,
+    ask: impl Fn(&dyn Evaluator, &Q) -> Evaluation<A>,
+) {
+    let component = plugin(Compiler::default(), "tight");
+    let outcome = seeded(400).run(&questions, |question| {
+        let (native, guest) = (ask(&BuiltIn, &question), ask(&component, &question));
+        prop_assert_eq!(native.result, guest.result);
+        prop_assert_eq!(native.fuel, None);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn page_selection_answers_alike() {
+    answers_alike(generate::page_question(), |policy, question| policy.select_pages(question));
+}
+
+#[test]
+fn window_sizing_answers_alike() {
+    answers_alike(generate::window_question(), |policy, question| policy.size_windows(question));
+}
+
+#[test]
+fn lease_policy_answers_alike() {
+    answers_alike(generate::admit_question(), |policy, question| policy.admit(question));
+    answers_alike(generate::renew_question(), |policy, question| policy.renew(question));
+    answers_alike(generate::reclaim_question(), |policy, question| policy.reclaim(question));
+    answers_alike(generate::group_loss_question(), |policy, question| {
+        policy.group_leaves(question)
+    });
+}
+
+/// Host to SDK and back, with nothing lost and the same JSON in between.
+fn round_trips<Host, Sdk>(values: impl Strategy<Value = Host>)
+where
+    Host: Debug + PartialEq + Serialize + DeserializeOwned,
+    Sdk: Serialize + DeserializeOwned,
+{
+    let outcome = seeded(100).run(&values, |host| {
+        let json = serde_json::to_value(&host).expect("JSON");
+        let sdk: Sdk = serde_json::from_value(json.clone()).expect("the SDK's type");
+        let back = serde_json::to_value(&sdk).expect("JSON");
+        prop_assert_eq!(&back, &json);
+        prop_assert_eq!(serde_json::from_value::<Host>(back).expect("the host's type"), host);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn every_question_round_trips_between_the_types_of_host_and_sdk() {
+    round_trips::<_, page_selection::PageQuestion>(generate::page_question());
+    round_trips::<_, window_sizing::WindowQuestion>(generate::window_question());
+    round_trips::<_, lease_policy::AdmitQuestion>(generate::admit_question());
+    round_trips::<_, lease_policy::RenewQuestion>(generate::renew_question());
+    round_trips::<_, lease_policy::ReclaimQuestion>(generate::reclaim_question());
+    round_trips::<_, lease_policy::GroupLossQuestion>(generate::group_loss_question());
+}
+
+#[test]
+fn every_answer_round_trips_between_the_types_of_host_and_sdk() {
+    let reasons = proptest::sample::select(vec![
+        wit::RefusalReason::PageSize,
+        wit::RefusalReason::Window,
+        wit::RefusalReason::Memory,
+        wit::RefusalReason::Quota,
+        wit::RefusalReason::Settings,
+        wit::RefusalReason::Other,
+    ]);
+    let refusals =
+        reasons.prop_map(|reason| wit::Refusal { reason, detail: "\"no\"\n".to_owned() });
+    round_trips::<_, types::Refusal>(refusals);
+    let window = |(slot, page, size, levels)| wit::WindowChoice {
+        slot,
+        page,
+        size,
+        levels,
+        regions: vec![u32::MAX, 0],
+    };
+    let windows = proptest::arbitrary::any::<(u8, u8, u64, u8)>().prop_map(window);
+    round_trips::<_, window_sizing::WindowChoice>(windows);
+    let pages = proptest::arbitrary::any::<(u8, Vec<u32>)>()
+        .prop_map(|(page, regions)| wit::PageChoice { page, regions });
+    round_trips::<_, types::PageChoice>(pages);
+    let terms = generate::renew_question().prop_map(|question| question.lease.terms);
+    round_trips::<_, lease_policy::Terms>(terms);
+}
+
+#[test]
+fn a_question_in_json_reads_like_the_wit() {
+    let json = serde_json::to_value(questions::page_question(vec![])).expect("JSON");
+    assert_eq!(json["facts"]["page_shifts"], serde_json::json!([12, 16, 21, 30]));
+    assert_eq!(json["facts"]["platform"], "Powernv");
+    assert_eq!(json["demand"]["regions"][0]["access"], "ReadWrite");
+    assert_eq!(json["demand"]["regions"][0]["at"], serde_json::Value::Null);
+}

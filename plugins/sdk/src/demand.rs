@@ -1,0 +1,54 @@
+//! Helpers on what is to be made possible.
+
+use crate::{
+    page_bytes,
+    types::{Bytes, Demand, PageChoice, PageShift, Region, RegionId},
+};
+
+impl Demand {
+    /// The bytes of all regions together.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.regions.iter().map(|region| region.size).fold(0, Bytes::saturating_add)
+    }
+
+    /// The region with this id.
+    #[must_use]
+    pub fn region(&self, id: RegionId) -> Option<&Region> {
+        self.regions.iter().find(|region| region.id == id)
+    }
+
+    /// The choice that gives all regions this page.
+    #[must_use]
+    pub fn all_with(&self, page: PageShift) -> PageChoice {
+        PageChoice { page, regions: self.regions.iter().map(|region| region.id).collect() }
+    }
+}
+
+impl Region {
+    /// Whether all of the region can be mapped in a window with this page: the memory is backed by pages at least as
+    /// large, and its size and, where it has one, its bus address are whole pages.
+    #[must_use]
+    pub fn allows(&self, page: PageShift) -> bool {
+        let whole = |bytes: Bytes| bytes.is_multiple_of(page_bytes(page));
+        page <= self.backing && whole(self.size) && self.at.is_none_or(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::types::{Access, Region};
+
+    #[test]
+    fn a_region_allows_pages_that_its_backing_size_and_address_are_made_of() {
+        let region =
+            Region { id: 1, size: 4 << 20, backing: 21, access: Access::ReadWrite, at: None };
+        assert!(region.allows(12));
+        assert!(region.allows(21));
+        assert!(!region.allows(30));
+        assert!(!Region { backing: 16, ..region }.allows(21));
+        assert!(!Region { size: 3 << 20, ..region }.allows(21));
+        assert!(!Region { at: Some(1 << 20), ..region }.allows(21));
+        assert!(Region { at: Some(0), ..region }.allows(21));
+    }
+}

@@ -1,0 +1,1 @@
+//! What crosses the parts: lifecycle, policies through the real host, the POWER lab.

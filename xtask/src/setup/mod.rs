@@ -1,0 +1,34 @@
+//! Everything the commands need that a machine may lack: found, or fetched into a private cache.
+//! Nothing is installed into the system, so nothing here needs rights.
+
+pub(crate) mod cache;
+mod debian;
+pub(crate) mod kernel;
+mod modules;
+pub(crate) mod qemu;
+pub(crate) mod rust;
+mod sources;
+
+use anyhow::Result;
+
+use cache::Cache;
+use kernel::{Kernel, Pages, Release};
+use qemu::Qemu;
+use rust::{Rust, Target};
+
+/// All that the commands and the usual test run need.
+pub(crate) fn everything(cache: &Cache) -> Result<()> {
+    Rust::provide(cache, Target::Wasm)?;
+    lab(cache)
+}
+
+/// What the POWER lab needs for its usual runs.
+pub(crate) fn lab(cache: &Cache) -> Result<()> {
+    Rust::provide(cache, Target::Power)?;
+    Qemu::provide(cache)?;
+    kernel::busybox(cache)?;
+    for pages in [Pages::P4k, Pages::P64k] {
+        Kernel::provide(cache, Release::V6_12, pages)?;
+    }
+    Ok(())
+}

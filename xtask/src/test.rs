@@ -1,0 +1,80 @@
+//! Everything that must hold for each landing, as named steps.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::machine::Machine;
+use crate::lab::{self, Order, Set, Show};
+use crate::setup::cache::Cache;
+use crate::setup::kernel::{Pages, Release};
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{plugins, power, run, setup};
+
+/// How much is tested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    Landing,
+    Full,
+}
+
+/// The suite takes seconds; an emulator on a busy machine takes its time.
+pub(crate) const LAB_LIMIT: Duration = Duration::from_secs(300);
+
+const fn set(machine: Machine, release: Release, pages: Pages) -> Set {
+    Set { machine, release, pages }
+}
+
+const LANDING: [Set; 3] = [
+    set(Machine::Powernv9, Release::V6_12, Pages::P4k),
+    set(Machine::Powernv9, Release::V6_12, Pages::P64k),
+    set(Machine::Pseries, Release::V6_12, Pages::P4k),
+];
+
+const FULL: [Set; 9] = [
+    set(Machine::Pseries, Release::V6_12, Pages::P64k),
+    set(Machine::Powernv10, Release::V6_12, Pages::P4k),
+    set(Machine::Powernv10, Release::V6_12, Pages::P64k),
+    set(Machine::Powernv9, Release::V7_2, Pages::P4k),
+    set(Machine::Powernv9, Release::V7_2, Pages::P64k),
+    set(Machine::Pseries, Release::V7_2, Pages::P4k),
+    set(Machine::Pseries, Release::V7_2, Pages::P64k),
+    set(Machine::Powernv10, Release::V7_2, Pages::P4k),
+    set(Machine::Powernv10, Release::V7_2, Pages::P64k),
+];
+
+/// Stops at the first step that fails; the table of what was done is printed in any case.
+pub(crate) fn run(workspace: &Workspace, cache: &Cache, tier: Tier) -> Result<()> {
+    let mut steps = Steps::default();
+    let result = all(&mut steps, workspace, cache, tier);
+    steps.print();
+    result
+}
+
+fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> Result<()> {
+    let cargo =
+        |line: &str| run::run(run::cargo().current_dir(workspace.root()).args(line.split(' ')));
+    let formatting = "fmt --all --check";
+    let lints = "clippy --release --workspace --all-targets -- -D warnings";
+    let tests = "test --release --workspace";
+    steps.run("set-up", "cargo xtask setup", || setup::everything(cache))?;
+    steps.run("formatting", &format!("cargo {formatting}"), || cargo(formatting))?;
+    steps.run("lints", &format!("cargo {lints}"), || cargo(lints))?;
+    steps.run("plugins", "cargo xtask plugins", || plugins::build(workspace, cache))?;
+    steps.run("tests", &format!("cargo {tests}"), || cargo(tests))?;
+    steps.run("powerpc64le build", "cargo xtask power", || power::build(workspace, cache))?;
+    for set in LANDING.iter().chain(if tier == Tier::Full { &FULL[..] } else { &[] }) {
+        let repeat = format!("cargo xtask lab {}", set.options());
+        steps.run(&format!("lab {}", set.name()), &repeat, || suite(workspace, cache, *set))?;
+    }
+    Ok(())
+}
+
+fn suite(workspace: &Workspace, cache: &Cache, set: Set) -> Result<()> {
+    let command = vec![lab::SUITE.to_owned()];
+    let order = Order { set, command, limit: LAB_LIMIT, show: Show::Command };
+    let code = lab::run(workspace, cache, order)?;
+    ensure!(code == 0, "the lab suite on {} ended with exit code {code}", set.name());
+    Ok(())
+}

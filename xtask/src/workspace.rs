@@ -1,0 +1,117 @@
+//! What cargo says about this workspace: where it is, and which packages build what.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::run;
+
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+    packages: Vec<Value>,
+}
+
+impl Workspace {
+    pub(crate) fn read() -> Result<Self> {
+        // The checkout xtask was built from, wherever it is called.
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        let mut cargo = run::cargo();
+        cargo.args(["metadata", "--format-version", "1", "--no-deps", "--manifest-path"]);
+        let text = run::output(cargo.arg(manifest))?;
+        let metadata: Value = serde_json::from_str(&text)?;
+        let path = |name: &str| -> Result<PathBuf> {
+            let value = metadata[name].as_str();
+            Ok(value.with_context(|| format!("cargo metadata without {name}"))?.into())
+        };
+        Ok(Self {
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+            packages: metadata["packages"].as_array().cloned().unwrap_or_default(),
+        })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Where the finished components are.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.target.join("plugins")
+    }
+
+    /// Packages that say `[package.metadata.tce] component = true`: name, and name of the library.
+    pub(crate) fn components(&self) -> Result<Vec<(String, String)>> {
+        let marked = |package: &&Value| package["metadata"]["tce"]["component"] == true;
+        self.packages.iter().filter(marked).map(component).collect()
+    }
+
+    /// Names of the programs of a package.
+    pub(crate) fn programs(&self, package: &str) -> Vec<String> {
+        let named = |value: &&Value| value["name"] == package;
+        let Some(package) = self.packages.iter().find(named) else {
+            return Vec::new();
+        };
+        targets(package, "kind")
+            .filter(|(_, kinds)| kinds.contains(&"bin"))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+}
+
+fn component(package: &Value) -> Result<(String, String)> {
+    let name = package["name"].as_str().unwrap_or_default().to_owned();
+    let library = targets(package, "crate_types").find(|(_, kinds)| kinds.contains(&"cdylib"));
+    ensure!(
+        library.is_some(),
+        "{name} is marked as a component but has no library of type cdylib ([lib] crate-type)"
+    );
+    let library = library.map(|(name, _)| name.replace('-', "_"));
+    Ok((name, library.unwrap_or_default()))
+}
+
+/// Each target's name with the values of one of its lists.
+fn targets<'a>(package: &'a Value, list: &str) -> impl Iterator<Item = (&'a str, Vec<&'a str>)> {
+    package["targets"].as_array().into_iter().flatten().map(move |target| {
+        let values = target[list].as_array().into_iter().flatten();
+        let name = target["name"].as_str().unwrap_or_default();
+        (name, values.filter_map(Value::as_str).collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn workspace(packages: Value) -> Workspace {
+        let packages = packages.as_array().cloned().unwrap_or_default();
+        Workspace { root: "/root".into(), target: "/target".into(), packages }
+    }
+
+    #[test]
+    fn only_marked_packages_are_components() {
+        let library = json!([{ "name": "a_b", "kind": ["cdylib"], "crate_types": ["cdylib"] }]);
+        let marked = json!({ "tce": { "component": true } });
+        let workspace = workspace(json!([
+            { "name": "a-b", "metadata": marked, "targets": library },
+            { "name": "other", "metadata": null, "targets": library },
+        ]));
+        assert_eq!(workspace.components().unwrap(), [("a-b".to_owned(), "a_b".to_owned())]);
+    }
+
+    #[test]
+    fn tests_are_no_programs() {
+        let workspace = workspace(json!([{ "name": "host", "targets": [
+            { "name": "tce", "kind": ["bin"], "crate_types": ["bin"] },
+            { "name": "policy", "kind": ["test"], "crate_types": ["bin"] },
+        ] }]));
+        assert_eq!(workspace.programs("host"), ["tce"]);
+    }
+}
