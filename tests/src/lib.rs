@@ -1,1 +1,12 @@
-//! What crosses the parts: lifecycle, policies through the real host, the POWER lab.
+//! What crosses the parts of the project.
+//!
+//! [`scenes`] are stories that hold on any machine: `cargo test` plays them on the simulated ones, the lab suite
+//! (`tce-lab`) on a real kernel inside the POWER lab.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod edu;
+pub mod jobs;
+pub mod rig;
+pub mod scenes;

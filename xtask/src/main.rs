@@ -4,6 +4,7 @@
 mod lab;
 mod plugins;
 mod power;
+mod reference;
 mod run;
 mod say;
 mod setup;
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         Err(error) => {
             say::note(format!("error: {error}"));
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                eprintln!("  because: {}", cause.to_string().replace('\n', "\n  "));
             }
             ExitCode::FAILURE
         }
@@ -130,12 +131,15 @@ fn demo(workspace: &Workspace, cache: &Cache) -> Result<()> {
 
 fn lab(workspace: &Workspace, cache: &Cache, arguments: LabArgs) -> Result<ExitCode> {
     let LabArgs { machine, kernel, pages, time_limit, verbose, no_build, mut command } = arguments;
+    if command.is_empty() {
+        command.push(lab::SUITE.to_owned());
+    }
     if !no_build {
         plugins::build(workspace, cache)?;
         power::build(workspace, cache)?;
-    }
-    if command.is_empty() {
-        command.push(lab::SUITE.to_owned());
+        if lab::is_suite(&command) {
+            reference::write(workspace)?;
+        }
     }
     let order = Order {
         set: Set { machine, release: kernel, pages },

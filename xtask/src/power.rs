@@ -4,25 +4,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::run;
 use crate::setup::cache::Cache;
 use crate::setup::rust::{Rust, Target};
 use crate::workspace::Workspace;
-use crate::{run, say};
 
-/// Whose programs go into the lab.
-const PACKAGES: [&str; 2] = ["tce-host", "tce-tests"];
+/// What goes into the lab: each program with its package.
+const PROGRAMS: [(&str, &str); 2] = [("tce-host", "tce"), ("tce-tests", "tce-lab")];
 
 /// Builds them; a second time only what changed.
 pub(crate) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
-    if programs(workspace).is_empty() {
-        say::note(format!("no programs to build for the lab in {}", PACKAGES.join(", ")));
-        return Ok(());
-    }
     let rust = Rust::provide(cache, Target::Power)?;
     let mut cargo = rust.build(&target(workspace))?;
-    cargo.current_dir(workspace.root()).args(["--release", "--bins"]);
-    for package in PACKAGES {
-        cargo.args(["--package", package]);
+    cargo.current_dir(workspace.root()).arg("--release");
+    for (package, program) in PROGRAMS {
+        cargo.args(["--package", package, "--bin", program]);
     }
     // Symbols would only be carried into each boot.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
@@ -32,11 +28,7 @@ pub(crate) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
 /// The programs' files, whether they are built yet or not.
 pub(crate) fn programs(workspace: &Workspace) -> Vec<PathBuf> {
     let folder = target(workspace).join(Target::Power.triple()).join("release");
-    PACKAGES
-        .iter()
-        .flat_map(|package| workspace.programs(package))
-        .map(|program| folder.join(program))
-        .collect()
+    PROGRAMS.map(|(_, program)| folder.join(program)).to_vec()
 }
 
 fn target(workspace: &Workspace) -> PathBuf {

@@ -10,7 +10,7 @@ use crate::setup::cache::Cache;
 use crate::setup::kernel::{Pages, Release};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{plugins, power, run, setup};
+use crate::{plugins, power, reference, run, setup};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,9 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
     steps.run("plugins", "cargo xtask plugins", || plugins::build(workspace, cache))?;
     steps.run("tests", &format!("cargo {tests}"), || cargo(tests))?;
     steps.run("powerpc64le build", "cargo xtask power", || power::build(workspace, cache))?;
+    let reports =
+        "cargo run --release --package tce-tests --bin tce-reference -- target/lab/reference";
+    steps.run("reference reports", reports, || reference::write(workspace))?;
     for set in LANDING.iter().chain(if tier == Tier::Full { &FULL[..] } else { &[] }) {
         let repeat = format!("cargo xtask lab {}", set.options());
         steps.run(&format!("lab {}", set.name()), &repeat, || suite(workspace, cache, *set))?;

@@ -50,23 +50,11 @@ impl Workspace {
         let marked = |package: &&Value| package["metadata"]["tce"]["component"] == true;
         self.packages.iter().filter(marked).map(component).collect()
     }
-
-    /// Names of the programs of a package.
-    pub(crate) fn programs(&self, package: &str) -> Vec<String> {
-        let named = |value: &&Value| value["name"] == package;
-        let Some(package) = self.packages.iter().find(named) else {
-            return Vec::new();
-        };
-        targets(package, "kind")
-            .filter(|(_, kinds)| kinds.contains(&"bin"))
-            .map(|(name, _)| name.to_owned())
-            .collect()
-    }
 }
 
 fn component(package: &Value) -> Result<(String, String)> {
     let name = package["name"].as_str().unwrap_or_default().to_owned();
-    let library = targets(package, "crate_types").find(|(_, kinds)| kinds.contains(&"cdylib"));
+    let library = targets(package).find(|(_, kinds)| kinds.contains(&"cdylib"));
     ensure!(
         library.is_some(),
         "{name} is marked as a component but has no library of type cdylib ([lib] crate-type)"
@@ -75,12 +63,12 @@ fn component(package: &Value) -> Result<(String, String)> {
     Ok((name, library.unwrap_or_default()))
 }
 
-/// Each target's name with the values of one of its lists.
-fn targets<'a>(package: &'a Value, list: &str) -> impl Iterator<Item = (&'a str, Vec<&'a str>)> {
-    package["targets"].as_array().into_iter().flatten().map(move |target| {
-        let values = target[list].as_array().into_iter().flatten();
+/// Each target's name and what kinds of library or program it is.
+fn targets(package: &Value) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    package["targets"].as_array().into_iter().flatten().map(|target| {
+        let kinds = target["crate_types"].as_array().into_iter().flatten();
         let name = target["name"].as_str().unwrap_or_default();
-        (name, values.filter_map(Value::as_str).collect())
+        (name, kinds.filter_map(Value::as_str).collect())
     })
 }
 
@@ -97,21 +85,12 @@ mod tests {
 
     #[test]
     fn only_marked_packages_are_components() {
-        let library = json!([{ "name": "a_b", "kind": ["cdylib"], "crate_types": ["cdylib"] }]);
+        let library = json!([{ "name": "a_b", "crate_types": ["cdylib"] }]);
         let marked = json!({ "tce": { "component": true } });
         let workspace = workspace(json!([
             { "name": "a-b", "metadata": marked, "targets": library },
             { "name": "other", "metadata": null, "targets": library },
         ]));
         assert_eq!(workspace.components().unwrap(), [("a-b".to_owned(), "a_b".to_owned())]);
-    }
-
-    #[test]
-    fn tests_are_no_programs() {
-        let workspace = workspace(json!([{ "name": "host", "targets": [
-            { "name": "tce", "kind": ["bin"], "crate_types": ["bin"] },
-            { "name": "policy", "kind": ["test"], "crate_types": ["bin"] },
-        ] }]));
-        assert_eq!(workspace.programs("host"), ["tce"]);
     }
 }

@@ -38,8 +38,7 @@ impl PeState {
         matches!(self, Self::Normal | Self::Unavailable)
     }
 
-    /// The state after an operation. `eeh_pe_reset` freezes the PE when it asserts a reset, and lets it go when it
-    /// deactivates it.
+    /// The state after an operation that succeeded. A PE in a hot reset shows as normal, as in the emulation.
     pub(crate) const fn after(self, operation: EehOperation) -> Self {
         match operation {
             EehOperation::UnfreezeIo => match self {
@@ -52,8 +51,9 @@ impl PeState {
                 Self::StoppedDma => Self::Normal,
                 open => open,
             },
-            EehOperation::ResetHot | EehOperation::ResetFundamental => Self::Stopped,
-            EehOperation::ResetDeactivate => Self::Normal,
+            EehOperation::ResetHot
+            | EehOperation::ResetFundamental
+            | EehOperation::ResetDeactivate => Self::Normal,
             EehOperation::Disable
             | EehOperation::Enable
             | EehOperation::GetState
@@ -77,9 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_holds_the_pe_until_it_is_deactivated() {
-        let held = PeState::Normal.after(EehOperation::ResetHot);
-        assert_eq!(held.value(), 2);
-        assert_eq!(held.after(EehOperation::ResetDeactivate).value(), 0);
+    fn a_reset_thaws() {
+        assert_eq!(PeState::Stopped.value(), 2);
+        assert_eq!(PeState::Stopped.after(EehOperation::ResetHot).value(), 0);
+        assert_eq!(PeState::StoppedDma.after(EehOperation::ResetDeactivate).value(), 0);
     }
 }

@@ -62,6 +62,10 @@ impl Endpoints {
     ) -> Result<i32, Errno> {
         let endpoint = self.get_mut(number).filter(|_| eeh == Eeh::Enabled);
         let endpoint = endpoint.ok_or(Errno::ENODEV)?;
+        // The emulated root ports have no fundamental reset.
+        if operation == EehOperation::ResetFundamental {
+            return Err(Errno::EIO);
+        }
         endpoint.state = endpoint.state.after(operation);
         match operation {
             EehOperation::GetState => Ok(endpoint.state.value()),

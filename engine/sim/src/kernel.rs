@@ -171,7 +171,7 @@ impl Kernel for SimKernel {
     }
 
     fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        self.ioctl(Operation::Register, |world| world.register(container.fd(), memory).map(|()| 0))
+        self.ioctl(Operation::Register, |world| world.register(container.fd(), memory))
     }
 
     fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {

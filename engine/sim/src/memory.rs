@@ -150,32 +150,38 @@ impl Memory {
         mapped.map(|block| block.size).sum()
     }
 
-    /// The pages behind a range, if all of it is mapped (`pin_user_pages`).
-    pub(crate) fn stretches(&self, start: u64, end: u64) -> Option<Vec<Stretch>> {
+    /// The pages behind a range, as far as it is mapped without a hole (`pin_user_pages`).
+    pub(crate) fn stretches(&self, start: u64, end: u64) -> Vec<Stretch> {
         let mut found = Vec::new();
         let mut at = start;
         while at < end {
-            let (block_start, block) = self.block_at(at)?;
+            let Some((block_start, block)) = self.block_at(at) else { break };
             if block.state != BlockState::Mapped {
-                return None;
+                break;
             }
             let until = end.min(block_start + block.size);
             let page_shift = self.page_of(block.backing).raw();
             found.push(Stretch { start: at, end: until, page_shift });
             at = until;
         }
-        Some(found)
+        found
+    }
+
+    fn is_mapped(&self, start: u64, len: usize) -> Option<()> {
+        let end = end_of(start, len)?;
+        let covered = self.stretches(start, end).last().map_or(start, |stretch| stretch.end);
+        (covered == end).then_some(())
     }
 
     /// Copies bytes in, for the process; `None` unless all of them lie in mapped memory.
     pub(crate) fn write_mapped(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
-        self.stretches(address, end_of(address, bytes.len())?)?;
+        self.is_mapped(address, bytes.len())?;
         self.write(address, bytes)
     }
 
     /// Copies bytes out, for the process.
     pub(crate) fn read_mapped(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
-        self.stretches(address, end_of(address, bytes.len())?)?;
+        self.is_mapped(address, bytes.len())?;
         self.read(address, bytes)
     }
 
@@ -272,7 +278,9 @@ mod tests {
             .expect("there is room");
         assert!(second.address.is_aligned(PageShift::G1));
         assert!(second.address.raw() - first.address.raw() > GUARD_BYTES);
-        assert_eq!(memory.stretches(first.address.raw(), first.address.raw() + 4097), None);
+        let start = first.address.raw();
+        let stretches = memory.stretches(start, start + 4097);
+        assert_eq!(stretches, [Stretch { start, end: start + 4096, page_shift: 12 }]);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use tce_engine::{addr::PageShift, errno::Errno, kernel::CreateCall};
 
-use crate::profile::{Profile, SLOTS};
+use crate::{
+    profile::{Profile, SLOTS},
+    window::{NewTable, size},
+};
 
 /// The windows of one PE. On powernv it stays as it is made.
 #[derive(Debug, Default)]
@@ -34,31 +37,32 @@ enum Dynamic {
 const NO_DYNAMIC_WINDOWS: u32 = u32::MAX;
 
 impl Partition {
-    /// `spapr_tce_create_table`. Returns the number of TCEs.
+    /// `spapr_tce_create_table`. The firmware chooses the start by how the window is made, not by its slot.
     pub(crate) fn create(
         &mut self,
         slot: usize,
         call: &CreateCall,
         profile: &Profile,
-    ) -> Result<u64, Errno> {
+    ) -> Result<NewTable, Errno> {
         if !call.size.raw().is_power_of_two() || call.levels > 1 {
             return Err(Errno::EINVAL);
         }
         if self.dynamic == Dynamic::GivenUp {
             return Err(Errno::ENODEV);
         }
-        let entries = call.size.raw() >> call.page_shift;
+        let entries = size::shifted_down(call.size.raw(), call.page_shift);
         if slot == 0 && self.has_created() {
             return Err(Errno::EPERM);
         }
-        let made = if slot == 0 && is_default_request(call, profile) {
-            Made::Reset
+        let [low, high] = profile.slot_starts;
+        let (made, start) = if slot == 0 && is_default_request(call, profile) {
+            (Made::Reset, low)
         } else {
             self.create_dynamic(call, entries, profile)?;
-            Made::Created
+            (Made::Created, high)
         };
         self.windows[slot] = Some(made);
-        Ok(entries)
+        Ok(NewTable { start, entries })
     }
 
     fn create_dynamic(
@@ -73,13 +77,10 @@ impl Partition {
         if entries > profile.largest_window_tces {
             return Err(Errno::EINVAL);
         }
-        // QEMU's rtas_ibm_create_pe_dma_window refuses a window smaller than its page.
-        if entries == 0 || call.size.raw() < 1 << call.page_shift {
+        // create_ddw: the firmware refuses a window smaller than its page, a page that is none, and a second dynamic
+        // window, because it keeps the default one back even when Linux has removed it.
+        if entries == 0 || call.page_shift >= u64::BITS || self.has_created() {
             return Err(self.give_up(Errno::ENODEV));
-        }
-        // of_add_property: a second property of the same name.
-        if self.has_created() {
-            return Err(self.give_up(Errno::EEXIST));
         }
         Ok(())
     }
@@ -120,8 +121,10 @@ mod tests {
     fn a_window_beside_the_default_one_is_created() {
         let profile = Profile::pseries();
         let mut pe = Partition::default();
-        assert_eq!(pe.create(0, &call(Bytes::gib(1), 12), &profile), Ok(1 << 18));
-        assert_eq!(pe.create(1, &call(Bytes::gib(8), 21), &profile), Ok(1 << 12));
+        let low = pe.create(0, &call(Bytes::gib(1), 12), &profile);
+        assert_eq!(low, Ok(NewTable { start: profile.slot_starts[0], entries: 1 << 18 }));
+        let high = pe.create(1, &call(Bytes::gib(8), 21), &profile);
+        assert_eq!(high, Ok(NewTable { start: profile.slot_starts[1], entries: 1 << 12 }));
     }
 
     #[test]
@@ -139,9 +142,11 @@ mod tests {
     fn a_second_created_window_ends_all_dynamic_windows_of_the_pe() {
         let profile = Profile::pseries();
         let mut pe = Partition::default();
-        pe.create(0, &call(Bytes::gib(8), 21), &profile).expect("it is the first");
-        assert_eq!(pe.create(1, &call(Bytes::gib(8), 21), &profile), Err(Errno::EEXIST));
-        assert_eq!(pe.create(1, &call(Bytes::gib(1), 12), &profile), Err(Errno::ENODEV));
+        let first = pe.create(0, &call(Bytes::gib(8), 21), &profile).expect("it is the first");
+        assert_eq!(first.start, profile.slot_starts[1], "high, though it has slot 0");
+        assert_eq!(pe.create(1, &call(Bytes::gib(8), 21), &profile), Err(Errno::ENODEV));
+        pe.unset(0);
+        assert_eq!(pe.create(0, &call(Bytes::gib(1), 12), &profile), Err(Errno::ENODEV));
     }
 
     #[test]
@@ -149,7 +154,7 @@ mod tests {
         let profile = Profile { largest_window_tces: 1 << 10, ..Profile::pseries() };
         let mut pe = Partition::default();
         assert_eq!(pe.create(1, &call(Bytes::gib(8), 21), &profile), Err(Errno::EINVAL));
-        assert_eq!(pe.create(1, &call(Bytes::gib(2), 21), &profile), Ok(1 << 10));
+        assert!(pe.create(1, &call(Bytes::gib(2), 21), &profile).is_ok());
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Profile {
             page_sizes: PAGE_SIZES_PSERIES,
             levels_max: 1,
             default_window: Bytes::gib(1),
-            largest_window_tces: 1 << 31,
+            largest_window_tces: 1 << 37,
             eeh: Eeh::Absent,
             groups: devices::pseries_groups(),
             ..Self::powernv9()

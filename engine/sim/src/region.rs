@@ -9,6 +9,9 @@ use tce_engine::{errno::Errno, kernel::MemoryRange};
 
 use crate::{memory::Stretch, process::Mm, profile::Profile, window::entry::address_of};
 
+/// `mm_iommu_do_alloc` pins as many pages at a time as 16 MiB hold pointers.
+const PIN_CHUNK_PAGES: u64 = (16 << 20) / 8;
+
 /// The regions, by first address.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
@@ -91,19 +94,20 @@ impl Regions {
 }
 
 impl Mm {
-    /// `mm_iommu_do_alloc`: charges, pins and lists a new region, in this order.
-    pub(crate) fn pin(&mut self, range: MemoryRange, profile: &Profile) -> Result<(), Errno> {
+    /// `mm_iommu_do_alloc`: charges, pins and lists a new region, in this order. Returns what the call returns.
+    pub(crate) fn pin(&mut self, range: MemoryRange, profile: &Profile) -> Result<i32, Errno> {
         let pages = range.size.raw() >> profile.page_shift.raw();
         self.locked.charge(pages)?;
-        let region = self.pinned(range, profile);
-        if region.is_err() {
-            self.locked.uncharge(pages);
+        let pinned = self.pinned(range, profile);
+        if let Ok(Pinned::All(region)) = pinned {
+            self.regions.by_start.insert(range.address.raw(), region);
+            return Ok(0);
         }
-        self.regions.by_start.insert(range.address.raw(), region?);
-        Ok(())
+        self.locked.uncharge(pages);
+        pinned.map(|pinned| pinned.answer())
     }
 
-    fn pinned(&self, range: MemoryRange, profile: &Profile) -> Result<Region, Errno> {
+    fn pinned(&self, range: MemoryRange, profile: &Profile) -> Result<Pinned, Errno> {
         let (start, size) = (range.address.raw(), range.size.raw());
         let pages = size >> profile.page_shift.raw();
         // vzalloc of one word per page: nothing for no page, and no more than there is memory.
@@ -111,12 +115,16 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
-        let stretches = self.memory.stretches(start, end).ok_or(Errno::EFAULT)?;
+        let stretches = self.memory.stretches(start, end);
+        let covered = stretches.last().map_or(start, |stretch| stretch.end);
+        if covered < end {
+            return part_pinned((covered - start) >> profile.page_shift.raw());
+        }
         if self.regions.overlaps(start, end) {
             return Err(Errno::EINVAL);
         }
         let page_shift = region_page_shift(start | size, &stretches, profile);
-        Ok(Region { end, page_shift, stretches, users: 1, mapped: 0 })
+        Ok(Pinned::All(Region { end, page_shift, stretches, users: 1, mapped: 0 }))
     }
 
     /// `mm_iommu_put`: the last reference unpins, unless TCEs point into the region.
@@ -136,6 +144,31 @@ impl Mm {
         self.locked.uncharge(bytes >> profile.page_shift.raw());
         self.drop_unpinned();
         Ok(())
+    }
+}
+
+/// What pinning came to.
+enum Pinned {
+    All(Region),
+    /// The memory ends inside the range. What was pinned is let go, but its number of pages is what the call returns,
+    /// because `mm_iommu_do_alloc` sets `EFAULT` only where `pin_user_pages` said 0.
+    Part(i32),
+}
+
+impl Pinned {
+    const fn answer(&self) -> i32 {
+        match self {
+            Self::All(_) => 0,
+            Self::Part(pages) => *pages,
+        }
+    }
+}
+
+/// The memory ends after so many pages. The kernel pins chunk by chunk, and tells of the last.
+fn part_pinned(pages: u64) -> Result<Pinned, Errno> {
+    match i32::try_from(pages % PIN_CHUNK_PAGES) {
+        Ok(0) | Err(_) => Err(Errno::EFAULT),
+        Ok(last) => Ok(Pinned::Part(last)),
     }
 }
 

@@ -9,6 +9,15 @@ pub(crate) mod table;
 pub(crate) use entry::Entry;
 pub(crate) use table::Table;
 
+/// What `ops->create_table` makes: where the window starts, and its number of TCEs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewTable {
+    /// `it_offset`, as an address.
+    pub(crate) start: Iova,
+    /// `it_size`.
+    pub(crate) entries: u64,
+}
+
 /// A window, as the kernel sees it: `it_offset`, `it_size` and the table itself.
 #[derive(Debug)]
 pub(crate) struct Window {

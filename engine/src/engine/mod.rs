@@ -132,6 +132,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// The container's descriptor, for those who may use it beside the engine: to look at, never to map or to close.
+    #[must_use]
+    pub fn descriptor(&self) -> Fd {
+        self.container().fd()
+    }
+
     /// What is true of the system.
     #[must_use]
     pub fn system(&self) -> SystemFacts {

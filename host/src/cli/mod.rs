@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how it ends.
 
+mod doctor;
 mod policy;
 mod progress;
 mod run;
@@ -10,7 +11,6 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    doctor,
     exit::{Exit, Failure},
     policy::Compiler,
 };
@@ -57,7 +57,7 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct DoctorArgs {
-    /// Report as JSON.
+    /// Report as one JSON document (docs/report.md describes it).
     #[arg(long)]
     json: bool,
 }
@@ -68,7 +68,7 @@ enum PolicyCommand {
     Check {
         /// The component.
         file: PathBuf,
-        /// Report as JSON.
+        /// Report as one JSON document (docs/report.md describes it).
         #[arg(long)]
         json: bool,
     },

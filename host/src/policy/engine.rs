@@ -187,3 +187,29 @@ impl fmt::Debug for Runtime {
         f.debug_struct("Runtime").field("compiler", &self.compiler).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Compiler, Runtime, RuntimeError};
+
+    #[test]
+    fn a_compiler_is_known_by_its_name() {
+        assert_eq!("cranelift".parse(), Ok(Compiler::Cranelift));
+        assert_eq!("pulley".parse(), Ok(Compiler::Pulley));
+        let name = "winch".to_owned();
+        assert_eq!("winch".parse::<Compiler>(), Err(RuntimeError::UnknownCompiler { name }));
+    }
+
+    #[test]
+    fn every_machine_has_a_compiler_and_says_so_of_the_others() {
+        assert!(Runtime::new(Compiler::default()).is_ok());
+        for compiler in [Compiler::Cranelift, Compiler::Pulley] {
+            let runtime = Runtime::new(compiler);
+            if compiler.is_available() {
+                assert_eq!(runtime.map(|runtime| runtime.compiler()).ok(), Some(compiler));
+            } else {
+                assert_eq!(runtime.err(), Some(RuntimeError::Unavailable { compiler }));
+            }
+        }
+    }
+}

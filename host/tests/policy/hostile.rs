@@ -9,7 +9,7 @@ use tce_host::policy::{
 };
 
 use crate::support::{
-    answered, compilers, plugin, plugin_file,
+    answered, compilers, patched, plugin, plugin_file,
     questions::{
         admit_question, group_loss_question, misbehave, page_question, reclaim_question,
         renew_question, window_question,
@@ -90,6 +90,20 @@ fn the_detail_of_a_refusal_is_cut_between_characters() {
         let detail = answer.expect_err("a refusal").detail;
         assert_eq!(detail.len(), 999);
         assert!(detail.len() <= DETAIL_BYTES_MAX && detail.chars().all(|each| each == '\u{20ac}'));
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_text_is_malformed() {
+    for compiler in compilers() {
+        let runtime = Runtime::new(compiler).expect("an available compiler");
+        let bytes = patched("hostile", "says to refuse", &[0xff; 14]);
+        let policy = LoadedPolicy::from_bytes(&runtime, "garbled", &bytes, Limits::default());
+        let evaluation = pages(&policy.expect("a policy"), "refuse");
+        assert!(
+            matches!(&evaluation.result, Err(Broken::Malformed { what }) if what.contains("utf-8")),
+            "{evaluation:?}"
+        );
     }
 }
 

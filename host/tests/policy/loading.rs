@@ -6,7 +6,7 @@ use tce_host::policy::{
     Broken, Compiler, Digest, Evaluator, Interface, Limits, LoadError, LoadedPolicy, Runtime,
 };
 
-use crate::support::{compilers, plugin, plugin_file, questions, tight_renamed};
+use crate::support::{compilers, patched, plugin, plugin_file, questions};
 
 fn runtime() -> Runtime {
     Runtime::new(Compiler::default()).expect("the default compiler")
@@ -221,18 +221,18 @@ fn instances_are_counted() {
 
 #[test]
 fn a_policy_built_for_another_patch_of_the_version_is_taken() {
-    let patched = load(&tight_renamed("@0.1.0", "@0.1.7")).expect("a policy");
-    assert_eq!(patched.interfaces()[0].to_string(), "page-selection@0.1.7");
+    let newer = load(&patched("tight", "@0.1.0", b"@0.1.7")).expect("a policy");
+    assert_eq!(newer.interfaces()[0].to_string(), "page-selection@0.1.7");
     let question = questions::page_question(vec![]);
     let expected = plugin(Compiler::default(), "tight").select_pages(&question);
-    assert_eq!(patched.select_pages(&question), expected);
-    let next = load(&tight_renamed("@0.1.0", "@0.2.0"));
+    assert_eq!(newer.select_pages(&question), expected);
+    let next = load(&patched("tight", "@0.1.0", b"@0.2.0"));
     assert!(message(next).starts_with("it implements tce:policy/page-selection@0.2.0"));
 }
 
 #[test]
 fn a_question_that_a_policy_does_not_answer_is_not_put_to_it() {
-    let policy = load(&tight_renamed("lease-policy@", "lease-polity@")).expect("a policy");
+    let policy = load(&patched("tight", "lease-policy@", b"lease-polity@")).expect("a policy");
     let implemented = Interface::ALL.map(|interface| policy.implements(interface));
     assert_eq!(implemented, [true, true, false]);
     assert!(policy.select_pages(&questions::page_question(vec![])).result.is_ok());

@@ -17,7 +17,7 @@ pub(crate) enum Behaviour {
     EatMemory,
     /// `recurse`: calls itself without end.
     Recurse,
-    /// `huge-list`: an answer of a million entries.
+    /// `huge-list`: an answer of 40,000 entries.
     HugeList,
     /// `huge-refusal`: a refusal of 8 MiB of text.
     HugeRefusal,

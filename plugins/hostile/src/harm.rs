@@ -10,8 +10,8 @@ use tce_policy_sdk::{
 
 use crate::behaviour::Behaviour;
 
-/// Entries of a huge list.
-const HUGE_LIST: usize = 1_000_000;
+/// Entries of a huge list: more than an answer may have, and few enough to be made within the limits.
+const HUGE_LIST: usize = 40_000;
 /// Bytes of a huge refusal.
 const HUGE_REFUSAL: usize = 8 << 20;
 /// Characters of a long refusal.

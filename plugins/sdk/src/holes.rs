@@ -20,21 +20,14 @@ struct Run {
 impl Holes {
     /// The holes of a window in which nothing is mapped.
     pub(crate) fn new(window: &Candidate, facts: &ContainerFacts, page: Bytes) -> Self {
-        let mut holes = Self { page, runs: Vec::new() };
-        let mut reserved: Vec<Run> = facts
-            .reserved_ranges
-            .iter()
-            .map(|range| Run { start: range.start, end: range.start.saturating_add(range.size) })
-            .collect();
-        reserved.sort_unstable_by_key(|run| run.start);
         let end = window.start.saturating_add(window.size);
-        let mut start = window.start;
-        for run in reserved {
-            holes.push(start, run.start.min(end));
-            start = start.max(run.end);
+        let mut runs = vec![Run { start: window.start, end }];
+        for range in facts.reserved_ranges.iter().filter(|range| range.size > 0) {
+            let reserved = Run { start: range.start, end: range.start.saturating_add(range.size) };
+            runs = runs.into_iter().flat_map(|run| run.without(reserved)).collect();
         }
-        holes.push(start, end);
-        holes
+        let whole = runs.into_iter().filter_map(|run| run.in_pages(page)).collect();
+        Self { page, runs: whole }
     }
 
     /// What is left in whole pages.
@@ -44,15 +37,16 @@ impl Holes {
 
     /// Takes `size` bytes at `at`. False if they are not free.
     pub(crate) fn take_at(&mut self, at: Iova, size: Bytes) -> bool {
+        if size == 0 {
+            return true;
+        }
         let Some(end) = self.whole(size).and_then(|size| at.checked_add(size)) else {
             return false;
         };
         let hole = self.runs.iter().position(|run| run.start <= at && end <= run.end);
         let Some(index) = hole else { return false };
-        let run = self.runs.remove(index);
-        let (before, after) = (Run { end: at, ..run }, Run { start: end, ..run });
-        let rest = [before, after].into_iter().filter(|run| run.start < run.end);
-        self.runs.splice(index..index, rest);
+        let rest = self.runs[index].without(Run { start: at, end });
+        self.runs.splice(index..=index, rest);
         true
     }
 
@@ -71,13 +65,21 @@ impl Holes {
     fn whole(&self, size: Bytes) -> Option<Bytes> {
         size.checked_next_multiple_of(self.page)
     }
+}
 
-    fn push(&mut self, start: Iova, end: Iova) {
-        let Some(start) = start.checked_next_multiple_of(self.page) else { return };
-        let end = end - end % self.page;
-        if start < end {
-            self.runs.push(Run { start, end });
-        }
+impl Run {
+    /// What lies before the other run, which is not empty, and what lies after it.
+    fn without(self, other: Self) -> impl Iterator<Item = Self> {
+        let before = Self { end: self.end.min(other.start), ..self };
+        let after = Self { start: self.start.max(other.end), ..self };
+        [before, after].into_iter().filter(|run| run.start < run.end)
+    }
+
+    /// The whole pages in it.
+    fn in_pages(self, page: Bytes) -> Option<Self> {
+        let start = self.start.checked_next_multiple_of(page)?;
+        let end = self.end - self.end % page;
+        (start < end).then_some(Self { start, end })
     }
 }
 

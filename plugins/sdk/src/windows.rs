@@ -33,6 +33,10 @@ impl Candidate {
     /// page is [`Region::allows`].
     #[must_use]
     pub fn holds(&self, facts: &ContainerFacts, regions: &[&Region], growth: Bytes) -> bool {
+        let bytes = regions.iter().map(|region| region.size).fold(growth, Bytes::saturating_add);
+        if bytes > self.size {
+            return false; // By far the most frequent case, and the cheapest to see.
+        }
         let page = page_bytes(self.page).max(1);
         let mut holes = Holes::new(self, facts, page);
         let fixed = regions.iter().all(|region| match region.at {
@@ -41,8 +45,8 @@ impl Candidate {
         });
         let mut sizes: Vec<Bytes> =
             regions.iter().filter(|region| region.at.is_none()).map(|region| region.size).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        fixed && sizes.into_iter().all(|size| holes.take(size)) && holes.left() >= growth
+        sizes.sort_unstable();
+        fixed && sizes.into_iter().rev().all(|size| holes.take(size)) && holes.left() >= growth
     }
 }
 

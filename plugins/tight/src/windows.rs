@@ -50,12 +50,32 @@ impl<'a> Need<'a> {
         Self { choice, regions: question.regions_of(choice), growth }
     }
 
-    /// The candidates that hold it, best first.
+    /// The candidates that hold it.
     fn candidates(&self, question: &'a WindowQuestion) -> impl Iterator<Item = &'a Candidate> {
-        let mut possible: Vec<&Candidate> =
-            question.candidates.iter().filter(|each| each.page == self.choice.page).collect();
-        possible.sort_unstable_by_key(|each| (each.size, each.levels, each.charge, each.slot));
-        possible.into_iter().filter(|each| each.holds(&question.facts, &self.regions, self.growth))
+        let page = self.choice.page;
+        question
+            .candidates
+            .iter()
+            .filter(move |each| each.page == page && self.fits(question, each))
+    }
+
+    /// The best candidate that holds it and takes no more than this.
+    fn best(&self, question: &'a WindowQuestion, charge_max: Bytes) -> Option<&'a Candidate> {
+        let rank = |each: &Candidate| (each.size, each.levels, each.charge, each.slot);
+        let affordable = question
+            .candidates
+            .iter()
+            .filter(|each| each.page == self.choice.page && each.charge <= charge_max);
+        // To see that a candidate is no better is far cheaper than to see whether it holds everything.
+        affordable.fold(None, |best, each| match best {
+            Some(best) if rank(best) <= rank(each) => Some(best),
+            _ if self.fits(question, each) => Some(each),
+            _ => best,
+        })
+    }
+
+    fn fits(&self, question: &WindowQuestion, candidate: &Candidate) -> bool {
+        candidate.holds(&question.facts, &self.regions, self.growth)
     }
 
     fn choose(&self, candidate: &Candidate) -> WindowChoice {
@@ -79,15 +99,13 @@ impl<'a> Need<'a> {
 
 /// One window for everything.
 fn one(question: &WindowQuestion, need: &Need<'_>) -> Result<Vec<WindowChoice>, Refusal> {
-    let left = question.facts.locked_memory.left();
-    let mut cheapest: Option<Bytes> = None;
-    for candidate in need.candidates(question) {
-        if candidate.charge <= left {
-            return Ok(vec![need.choose(candidate)]);
-        }
-        cheapest = Some(cheapest.map_or(candidate.charge, |charge| charge.min(candidate.charge)));
+    match need.best(question, question.facts.locked_memory.left()) {
+        Some(candidate) => Ok(vec![need.choose(candidate)]),
+        None => match need.candidates(question).map(|each| each.charge).min() {
+            Some(charge) => Err(too_expensive(question, charge)),
+            None => Err(need.refusal()),
+        },
     }
-    Err(cheapest.map_or_else(|| need.refusal(), |charge| too_expensive(question, charge)))
 }
 
 /// A window for each.

@@ -49,7 +49,7 @@ pub(crate) struct Watch<'a> {
 }
 
 /// An emulator that is killed when it is not needed any more, whatever happens here.
-struct Emulator(Child);
+pub(crate) struct Emulator(pub(crate) Child);
 
 impl Drop for Emulator {
     fn drop(&mut self) {

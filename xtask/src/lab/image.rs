@@ -12,7 +12,7 @@ use super::cpio::{Archive, Device};
 use super::quote;
 use crate::setup::kernel::Kernel;
 use crate::workspace::Workspace;
-use crate::{power, run, say};
+use crate::{power, reference, run, say};
 
 const FOLDERS: [&str; 10] = [
     "bin",
@@ -47,7 +47,7 @@ pub(crate) fn write(file: &Path, workspace: &Workspace, parts: &Parts, lab: &Run
     add_folder(&mut image, "lab/modules", &parts.kernel.modules(), "")?;
     add_folder(&mut image, "lab/jobs", &workspace.root().join("examples"), ".toml")?;
     add_folder(&mut image, "lab/plugins", &workspace.plugins(), ".wasm")?;
-    add_folder(&mut image, "lab/reference", &workspace.target().join("lab/reference"), "")?;
+    add_folder(&mut image, "lab/reference", &reference::folder(workspace), "")?;
     for program in power::programs(workspace) {
         if program.is_file() {
             add(&mut image, &format!("bin/{}", run::file_name(&program)), &program)?;

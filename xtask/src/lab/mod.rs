@@ -5,19 +5,21 @@ mod boot;
 mod chatter;
 mod console;
 mod cpio;
+mod fdt;
 mod image;
 pub(crate) mod machine;
 mod quote;
 mod received;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::setup::cache::Cache;
+use crate::setup::cache::{self, Cache};
 use crate::setup::kernel::{self, Kernel, Pages, Release};
 use crate::setup::qemu::Qemu;
 use crate::workspace::Workspace;
@@ -33,6 +35,9 @@ const TIME_LIMIT: u8 = 124;
 const LAB_FAILED: u8 = 125;
 /// The exit code when the command succeeded but the kernel complained meanwhile.
 const KERNEL_COMPLAINED: u8 = 97;
+
+/// A panic ends the machine at once.
+const KERNEL_ARGUMENTS: [&str; 2] = ["-append", "console=hvc0 quiet panic=-1"];
 
 /// The lab suite.
 pub(crate) const SUITE: &str = "/bin/tce-lab";
@@ -80,21 +85,25 @@ struct Run {
 /// Runs a command in the lab with what is built, and returns its exit code.
 pub(crate) fn run(workspace: &Workspace, cache: &Cache, order: Order) -> Result<u8> {
     let Order { set, command, limit, show } = order;
-    if command.first().is_some_and(|program| program == SUITE) {
+    if is_suite(&command) {
         needs_suite(workspace)?;
     }
     let qemu = Qemu::provide(cache)?;
     let kernel = Kernel::provide(cache, set.release, set.pages)?;
     let busybox = kernel::busybox(cache)?;
     let folder = workspace.target().join("lab");
-    let scratch = folder.join(format!("boot-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let lock = folder.join(format!("{}.lock", set.name()));
+    let _lock = cache::lock(&lock, "runs the same machine in this checkout")?;
+    let scratch = folder.join(format!("boot-{}", set.name()));
     fs::create_dir_all(&scratch)?;
     let _removed = Removed(scratch.clone());
     let lab = Run { name: run_name(), set, command };
     let initrd = scratch.join("initrd");
     let parts = image::Parts { busybox: &busybox, kernel: &kernel };
     image::write(&initrd, workspace, &parts, &lab)?;
-    let mut emulator = emulator(&qemu, set, &kernel.image(), &initrd)?;
+    let boot = Boot { qemu: &qemu, set, kernel: &kernel.image(), initrd: &initrd };
+    let mut emulator = boot.command(&scratch)?;
     let log = folder.join(format!("console-{}.log", set.name()));
     say::note(format!("booting {} (at most {} s)", set.name(), limit.as_secs()));
     let started = Instant::now();
@@ -117,28 +126,62 @@ impl Drop for Removed {
     }
 }
 
+/// Whether a command is the lab suite, with arguments or without.
+pub(crate) fn is_suite(command: &[String]) -> bool {
+    command.first().is_some_and(|program| run::file_name(Path::new(program)) == "tce-lab")
+}
+
 fn needs_suite(workspace: &Workspace) -> Result<()> {
-    let suite = crate::power::programs(workspace)
-        .into_iter()
-        .find(|file| run::file_name(file) == "tce-lab")
-        .context("the workspace has no program tce-lab yet; give a command after --")?;
-    if !suite.is_file() {
-        bail!("{} is not built; run without --no-build", suite.display());
+    let missing = crate::power::programs(workspace).into_iter().find(|file| !file.is_file());
+    if let Some(program) = missing {
+        bail!("{} is not built; run without --no-build", program.display());
     }
     Ok(())
 }
 
-fn emulator(qemu: &Qemu, set: Set, kernel: &Path, initrd: &Path) -> Result<Command> {
-    // The kernel ends the emulator when xtask is gone, however xtask ended.
-    let wrapper: &[&str] = match run::in_path("setpriv") {
-        Some(_) => &["setpriv", "--pdeathsig", "KILL"],
-        None => &[],
-    };
-    let mut command = qemu.command(wrapper)?;
-    set.machine.set(&mut command);
-    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
-    command.args(["-append", "console=hvc0 quiet panic=-1"]);
-    Ok(command)
+/// What the emulator boots.
+struct Boot<'a> {
+    qemu: &'a Qemu,
+    set: Set,
+    kernel: &'a Path,
+    initrd: &'a Path,
+}
+
+impl Boot<'_> {
+    fn command(&self, scratch: &Path) -> Result<Command> {
+        let mut command = self.machine()?;
+        match self.completed_tree(scratch) {
+            // The tree holds the kernel's arguments.
+            Some(tree) => command.arg("-dtb").arg(tree),
+            None => command.args(KERNEL_ARGUMENTS),
+        };
+        command.args(["-serial", "stdio", "-monitor", "none"]);
+        Ok(command)
+    }
+
+    /// A better device tree than the emulator's own, where one is needed and can be had.
+    fn completed_tree(&self, scratch: &Path) -> Option<PathBuf> {
+        if !self.set.machine.has_incomplete_tree() {
+            return None;
+        }
+        let mut command = self.machine().ok()?;
+        command.args(KERNEL_ARGUMENTS);
+        tree::completed(command, scratch)
+            .inspect_err(|error| say::note(format!("no hugepages in this machine: {error:#}")))
+            .ok()
+    }
+
+    fn machine(&self) -> Result<Command> {
+        // The kernel ends the emulator when xtask is gone, however xtask ended.
+        let wrapper: &[&str] = match run::in_path("setpriv") {
+            Some(_) => &["setpriv", "--pdeathsig", "KILL"],
+            None => &[],
+        };
+        let mut command = self.qemu.command(wrapper)?;
+        self.set.machine.set(&mut command);
+        command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initrd);
+        Ok(command)
+    }
 }
 
 fn save_files(report: &Report, folder: &Path) -> Result<()> {

@@ -51,7 +51,7 @@ impl Cache {
         if let Some(item) = self.get(name) {
             return Ok(item);
         }
-        let _lock = self.lock()?;
+        let _lock = lock(&self.root.join("lock"), "is installing something")?;
         if let Some(item) = self.get(name) {
             return Ok(item);
         }
@@ -66,21 +66,21 @@ impl Cache {
         fs::rename(&partial, &item)?;
         Ok(item)
     }
+}
 
-    /// Held until the file is closed, which the kernel does for a process that is killed.
-    fn lock(&self) -> Result<File> {
-        let file = File::create(self.root.join("lock"))
-            .with_context(|| format!("cannot write in {}", self.root.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                say::note("another xtask is installing something; waiting for it");
-                file.lock()?;
-            }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+/// Waits until no other xtask holds the lock, saying so; held until the file is closed, which the kernel
+/// does for a process that is killed.
+pub(crate) fn lock(path: &Path, busy: &str) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            say::note(format!("another xtask {busy}; waiting for it"));
+            file.lock()?;
         }
-        Ok(file)
+        Err(TryLockError::Error(error)) => return Err(error.into()),
     }
+    Ok(file)
 }
 
 fn folder() -> Option<PathBuf> {

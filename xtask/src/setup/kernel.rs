@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::apt::extract;
 use super::cache::Cache;
-use super::debian::{Debian, extract};
+use super::debian::Debian;
 use super::modules;
 use crate::{run, say};
 
@@ -74,8 +75,8 @@ impl Kernel {
         let folder = cache.provide(&item, |folder| {
             let what = format!("Linux {} with {} pages", release.name(), pages.name());
             let task = say::Task::start(format!("fetching {what} for {WHY}"));
-            let version = fetch(cache, release, pages, folder)
-                .with_context(|| format!("could not get {what}, needed for {WHY}"))?;
+            let version =
+                fetch(cache, release, pages, folder).with_context(|| unavailable(&what))?;
             task.done(format!("version {version}"));
             Ok(())
         })?;
@@ -96,10 +97,7 @@ impl Kernel {
 pub(crate) fn busybox(cache: &Cache) -> Result<PathBuf> {
     let folder = cache.provide("busybox-1", |folder| {
         let task = say::Task::start(format!("fetching busybox-static for {WHY}"));
-        let apt = Debian::find(WHY)?.foreign(cache, ARCHITECTURE, "trixie")?;
-        let debs = folder.join("debs");
-        apt.fetch(&["busybox-static".to_owned()], &debs)?;
-        let size = extract(&debs, folder)?;
+        let size = fetch_busybox(cache, folder).with_context(|| unavailable("busybox-static"))?;
         task.done(say::megabytes(size));
         Ok(())
     })?;
@@ -110,8 +108,22 @@ pub(crate) fn busybox(cache: &Cache) -> Result<PathBuf> {
         .context("the package busybox-static holds no busybox")
 }
 
+fn unavailable(what: &str) -> String {
+    format!(
+        "could not get {what} for {ARCHITECTURE}\n  needed for: {WHY}\n  \
+         what to do: run this where apt and a Debian archive are; everything but the lab works here"
+    )
+}
+
+fn fetch_busybox(cache: &Cache, folder: &Path) -> Result<u64> {
+    let apt = Debian::find()?.foreign(cache, ARCHITECTURE, "trixie")?;
+    let debs = folder.join("debs");
+    apt.fetch(&["busybox-static".to_owned()], &debs)?;
+    extract(&debs, folder)
+}
+
 fn fetch(cache: &Cache, release: Release, pages: Pages, folder: &Path) -> Result<String> {
-    let debian = Debian::find(WHY)?;
+    let debian = Debian::find()?;
     let wanted = format!("{}.", release.name());
     let mut seen = Vec::new();
     for suite in release.suites() {

@@ -1,10 +1,12 @@
 //! Everything the commands need that a machine may lack: found, or fetched into a private cache.
 //! Nothing is installed into the system, so nothing here needs rights.
 
+mod apt;
 pub(crate) mod cache;
 mod debian;
 pub(crate) mod kernel;
 mod modules;
+mod need;
 pub(crate) mod qemu;
 pub(crate) mod rust;
 mod sources;
@@ -18,12 +20,13 @@ use rust::{Rust, Target};
 
 /// All that the commands and the usual test run need.
 pub(crate) fn everything(cache: &Cache) -> Result<()> {
+    rust::provide_checkers()?;
     Rust::provide(cache, Target::Wasm)?;
     lab(cache)
 }
 
 /// What the POWER lab needs for its usual runs.
-pub(crate) fn lab(cache: &Cache) -> Result<()> {
+fn lab(cache: &Cache) -> Result<()> {
     Rust::provide(cache, Target::Power)?;
     Qemu::provide(cache)?;
     kernel::busybox(cache)?;

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::apt::library_path;
 use super::cache::Cache;
-use super::debian::{Need, Newest, library_path};
+use super::need::{Need, Suite};
 use crate::run;
 
 const PROGRAM: &str = "qemu-system-ppc64";
@@ -17,7 +18,8 @@ const QEMU: Need<'_> = Need {
     item: "debian-qemu-1",
     packages: &["qemu-system-ppc", "qemu-system-data"],
     why: "the POWER lab (the emulator and its firmware)",
-    newest: Newest::FromBackports,
+    remedy: "install qemu-system-ppc64 7.2 or later",
+    suite: Suite::Backports,
 };
 
 pub(crate) struct Qemu {

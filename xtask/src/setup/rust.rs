@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::apt::library_path;
 use super::cache::Cache;
-use super::debian::{Need, Newest, library_path};
+use super::need::{Need, Suite};
 use crate::{run, say};
 
 /// rustup gives no sign of life while it waits for a server that does not answer.
@@ -20,14 +21,16 @@ const DEBIAN_RUST: Need<'_> = Need {
     item: "debian-rust-1",
     packages: &["rustc-web", "cargo-web", "rust-web-src"],
     why: "building for wasm32 and powerpc64le (Rust with the sources of its standard library)",
-    newest: Newest::FromRelease,
+    remedy: "rustup target add wasm32-unknown-unknown powerpc64le-unknown-linux-gnu",
+    suite: Suite::Release,
 };
 
 const CROSS: Need<'_> = Need {
     item: "debian-cross-1",
     packages: &["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"],
     why: "linking tce for powerpc64le",
-    newest: Newest::FromRelease,
+    remedy: "install gcc-powerpc64le-linux-gnu and libc6-dev-ppc64el-cross, or what they are called here",
+    suite: Suite::Release,
 };
 
 const CROSS_GCC: &str = "powerpc64le-linux-gnu-gcc";
@@ -139,6 +142,28 @@ impl Cross {
         command.env("CC_powerpc64le_unknown_linux_gnu", tool(CROSS_GCC));
         command.env("AR_powerpc64le_unknown_linux_gnu", tool(CROSS_AR))
     }
+}
+
+/// The parts of a toolchain that check it; rustup's minimal profile leaves them out.
+pub(crate) fn provide_checkers() -> Result<()> {
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let works = || run::output(run::cargo().args([tool, "--version"])).is_ok();
+        if works() {
+            continue;
+        }
+        let add = format!("rustup component add {component}");
+        let task = say::Task::start(format!("{add}, to check the sources"));
+        let mut rustup = run::command("rustup");
+        rustup.args(["component", "add", component]);
+        // Whether it came is asked below; why it did not, the user sees by running it.
+        let _ = run::output_within(&mut rustup, RUSTUP_LIMIT);
+        if !works() {
+            let why = "the formatting and lint steps of cargo xtask test";
+            return Err(run::missing(&format!("cargo {tool}"), why, &add));
+        }
+        task.done("installed");
+    }
+    Ok(())
 }
 
 fn debian_cargo(root: &Path) -> Command {

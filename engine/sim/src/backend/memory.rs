@@ -11,7 +11,7 @@ impl Backend {
         &mut self,
         range: MemoryRange,
         host: &mut Host<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<i32, Errno> {
         self.binding = Binding::Bound;
         let start = range.address.raw();
         let wraps = start.checked_add(range.size.raw()).is_none();
@@ -22,11 +22,14 @@ impl Backend {
             Some(_) if self.registrations.contains(&start) => return Err(Errno::EBUSY),
             // Another container's, or one that leaked: shared, and charged no second time.
             Some(region) => region.users += 1,
-            None => host.mm.pin(range, host.profile)?,
+            None => match host.mm.pin(range, host.profile)? {
+                0 => {}
+                part => return Ok(part),
+            },
         }
         self.registrations.push(start);
         self.mapping = Mapping::Allowed;
-        Ok(())
+        Ok(0)
     }
 
     /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY` (`tce_iommu_unregister_pages`). It takes a reference to find the region,

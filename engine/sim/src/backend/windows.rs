@@ -7,7 +7,7 @@ use tce_engine::{
 };
 
 use super::{Backend, Binding, DefaultWindow, Host};
-use crate::window::{Table, Window, size};
+use crate::window::{NewTable, Table, Window, size};
 
 impl Backend {
     /// `VFIO_IOMMU_SPAPR_TCE_CREATE`: a pending default window comes first.
@@ -56,27 +56,36 @@ impl Backend {
     fn create_window(&mut self, call: &CreateCall, host: &mut Host<'_>) -> Result<Iova, Errno> {
         let free = self.windows.iter().position(Option::is_none);
         let slot = free.ok_or(Errno::ENOSPC)?;
-        let page_shift = supported_page(call.page_shift, host.profile.page_sizes)?;
+        // A shift of 128 and more passes as the one it wraps to, and fails later.
+        if host.profile.page_sizes & size::shifted(call.page_shift) == 0 {
+            return Err(Errno::EINVAL);
+        }
         let charge_pages = host.charge_table(call)?;
         // A failure from here to the table leaves the charge standing: nothing undoes account_locked_vm.
-        let entries = self.create_table(slot, call, host)?;
+        let NewTable { start, entries } = self.create_table(slot, call, host)?;
         self.set_window(slot, charge_pages, host)?;
-        let start = host.profile.slot_starts[slot];
-        let table = Table::new(entries);
-        let levels = call.levels;
-        self.windows[slot] = Some(Window { start, page_shift, levels, charge_pages, table });
+        self.windows[slot] = Some(Window {
+            start,
+            page_shift: page_of(call.page_shift)?,
+            levels: call.levels,
+            charge_pages,
+            table: Table::new(entries),
+        });
         Ok(start)
     }
 
-    /// `ops->create_table`, asked of the first group. Returns the number of TCEs.
+    /// `ops->create_table`, asked of the first group.
     fn create_table(
         &self,
         slot: usize,
         call: &CreateCall,
         host: &mut Host<'_>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<NewTable, Errno> {
         match host.profile.platform {
-            Platform::Powernv => size::powernv_entries(host.profile.page_shift, call),
+            Platform::Powernv => {
+                let entries = size::powernv_entries(host.profile.page_shift, call)?;
+                Ok(NewTable { start: host.profile.slot_starts[slot], entries })
+            }
             Platform::Pseries => {
                 let first = self.groups.first().ok_or(Errno::EFAULT)?;
                 let endpoint = host.endpoints.get_mut(*first).ok_or(Errno::ENODEV)?;
@@ -110,11 +119,7 @@ impl Host<'_> {
     }
 }
 
-/// `table_group->pgsizes & (1ULL << page_shift)`.
-fn supported_page(page_shift: u32, page_sizes: u64) -> Result<PageShift, Errno> {
-    let bit = 1_u64.checked_shl(page_shift).unwrap_or(0);
-    if page_sizes & bit == 0 {
-        return Err(Errno::EINVAL);
-    }
+/// The page of a table that exists; `create_table` has refused all others.
+fn page_of(page_shift: u32) -> Result<PageShift, Errno> {
     u8::try_from(page_shift).ok().and_then(PageShift::new).ok_or(Errno::EINVAL)
 }

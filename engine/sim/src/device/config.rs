@@ -5,9 +5,12 @@ use tce_engine::errno::Errno;
 /// A conventional device has no more.
 const CONFIG_BYTES: usize = 256;
 const COMMAND: usize = 0x04;
-/// Bits of the command register that stay as written: I/O, memory, bus master, parity, SERR, INTx off.
-const COMMAND_WRITABLE: u16 = 0x0547;
+/// Bits of the command register that stay as written: I/O, memory, bus master, SERR, INTx off.
+const COMMAND_WRITABLE: u16 = 0x0507;
+/// As `vfio_pci_core_enable` leaves it: memory space and SERR on, bus mastering off.
+const COMMAND_ENABLED: u16 = 0x0102;
 const COMMAND_MEMORY: u16 = 0x0002;
+const STATUS_AND_REVISION: [u8; 6] = [0x10, 0x00, 0x10, 0x00, 0xff, 0x00];
 const COMMAND_MASTER: u16 = 0x0004;
 
 /// The space.
@@ -17,12 +20,13 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// After a reset: memory space and bus mastering are off. The kernel may well leave memory space on; who turns
-    /// on what it needs runs on both.
+    /// As it is when the device is opened, and after a reset.
     pub(super) fn new((vendor, device): (u16, u16)) -> Self {
         let mut bytes = [0; CONFIG_BYTES];
         bytes[0..2].copy_from_slice(&vendor.to_le_bytes());
         bytes[2..4].copy_from_slice(&device.to_le_bytes());
+        bytes[COMMAND..COMMAND + 2].copy_from_slice(&COMMAND_ENABLED.to_le_bytes());
+        bytes[0x06..0x0c].copy_from_slice(&STATUS_AND_REVISION);
         Self { bytes }
     }
 
@@ -73,13 +77,13 @@ mod tests {
         config.write(0, &[0xff; 8]).expect("it is inside");
         let mut bytes = [0; 8];
         config.read(0, &mut bytes).expect("it is inside");
-        assert_eq!(bytes, [0x34, 0x12, 0xe8, 0x11, 0x47, 0x05, 0, 0]);
+        assert_eq!(bytes, [0x34, 0x12, 0xe8, 0x11, 0x07, 0x05, 0x10, 0]);
     }
 
     #[test]
     fn the_command_register_switches_memory_and_bus_mastering() {
         let mut config = Config::new((1, 1));
-        assert!(!config.has_memory_space() && !config.is_bus_master());
+        assert!(config.has_memory_space() && !config.is_bus_master());
         config.write(4, &[6, 0]).expect("it is inside");
         assert!(config.has_memory_space() && config.is_bus_master());
         config.write(4, &[2]).expect("it is inside");

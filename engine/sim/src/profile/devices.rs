@@ -82,10 +82,9 @@ pub struct GroupProfile {
     pub devices: Vec<DeviceProfile>,
 }
 
-/// One `edu` behind each of two host bridges. The numbers are those of the lab's powernv machines, where the root
-/// ports come first.
+/// One `edu` behind each of two host bridges, numbered as on the emulated machines.
 pub(super) fn powernv_groups() -> Vec<GroupProfile> {
-    vec![edu_group(1, "0000:01:00.0"), edu_group(3, "0001:01:00.0")]
+    vec![edu_group(0, "0000:01:00.0"), edu_group(1, "0001:01:00.0")]
 }
 
 /// One `edu` on the partition's only bus.

@@ -55,7 +55,7 @@ fn pseries_charged_bytes(call: &CreateCall) -> u64 {
     if call.levels > 1 {
         return NO_SUCH_TABLE;
     }
-    call.size.raw() >> (call.page_shift - TCE_SHIFT)
+    shifted_down(call.size.raw(), call.page_shift.wrapping_sub(TCE_SHIFT))
 }
 
 /// `pnv_pci_ioda2_table_alloc_pages`: the number of TCEs the table gets. Only its first level is allocated now.
@@ -89,8 +89,13 @@ fn level_shift(system: PageShift, entries_shift: u32, levels: u32) -> u32 {
     per_level.wrapping_add(TCE_SHIFT).max(u32::from(system.raw()))
 }
 
+/// `value >> shift` as POWER's `srd` does it.
+pub(crate) fn shifted_down(value: u64, shift: u32) -> u64 {
+    value.checked_shr(shift & 127).unwrap_or(0)
+}
+
 /// `1UL << shift` as POWER's `sld` does it: seven bits of the shift count, and 64 or more leave nothing.
-fn shifted(shift: u32) -> u64 {
+pub(crate) fn shifted(shift: u32) -> u64 {
     1_u64.checked_shl(shift & 127).unwrap_or(0)
 }
 

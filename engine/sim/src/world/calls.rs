@@ -33,7 +33,7 @@ impl World {
     }
 
     /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
-    pub(crate) fn register(&mut self, fd: Fd, range: MemoryRange) -> Result<(), Errno> {
+    pub(crate) fn register(&mut self, fd: Fd, range: MemoryRange) -> Result<i32, Errno> {
         self.on_backend(fd, |backend, host| backend.register(range, host))
     }
 

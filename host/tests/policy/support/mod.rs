@@ -33,16 +33,16 @@ pub(crate) fn plugin(compiler: Compiler, name: &str) -> LoadedPolicy {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The bytes of `tight` with another name for what it exports, of the same length.
-pub(crate) fn tight_renamed(from: &str, to: &str) -> Vec<u8> {
+/// The bytes of a component with something in them replaced, wherever it stands: names of exports, or data.
+pub(crate) fn patched(name: &str, from: &str, to: &[u8]) -> Vec<u8> {
+    let from = from.as_bytes();
     assert_eq!(from.len(), to.len(), "lengths stand before names");
-    let mut bytes = fs::read(plugin_file("tight")).expect("the file");
-    let places: Vec<usize> = (0..bytes.len() - from.len())
-        .filter(|at| &bytes[*at..at + from.len()] == from.as_bytes())
-        .collect();
-    assert!(!places.is_empty(), "{from} is in it");
+    let mut bytes = fs::read(plugin_file(name)).expect("the file");
+    let last = bytes.len() - from.len();
+    let places: Vec<usize> = (0..=last).filter(|at| &bytes[*at..at + from.len()] == from).collect();
+    assert!(!places.is_empty(), "it is in there");
     for at in places {
-        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        bytes[at..at + to.len()].copy_from_slice(to);
     }
     bytes
 }

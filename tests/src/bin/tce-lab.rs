@@ -1,0 +1,155 @@
+//! The lab suite: what must hold on a real kernel. Runs inside the POWER lab, as root, on vfio.
+//!
+//! `tce-lab` plays every scene and compares jobs with reports that another machine made (`/lab/reference`).
+//! `tce-lab NAME…` plays those whose name contains one of the words.
+
+#![forbid(unsafe_code)]
+
+use std::{env, fs, path::Path, process::ExitCode, time::Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tce_engine::{
+    kernel::{Kernel as _, LockedMemory, Platform},
+    machine::{GroupDevice, Machine as _},
+};
+use tce_host::{policy::Compiler, report::Report};
+use tce_tests::{
+    jobs::{COMPARED_JOBS, Places, comparable, read},
+    scenes,
+};
+use tce_vfio::VfioMachine;
+
+/// Where the lab puts reports of the same jobs on the simulated machine of this kind, made on the building machine.
+const REFERENCE: &str = "/lab/reference";
+/// Where reports are left for whoever runs the lab.
+const OUT: &str = "/lab/out";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match suite(&words) {
+        Ok((passed, 0)) if passed > 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Check = (String, Box<dyn Fn(&mut VfioMachine) -> Result<()>>);
+
+fn suite(words: &[String]) -> Result<(u32, u32)> {
+    let mut machine = VfioMachine::open()?;
+    let (mut passed, mut failed) = (0, 0);
+    for (name, check) in checks(&mut machine)? {
+        if !words.is_empty() && !words.iter().any(|word| name.contains(word)) {
+            continue;
+        }
+        let begun = Instant::now();
+        match leaves_no_trace(&mut machine, &check) {
+            Ok(()) => {
+                passed += 1;
+                println!("ok      {name} ({:.1} s)", begun.elapsed().as_secs_f32());
+            }
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {name}: {error:#}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok((passed, failed))
+}
+
+fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
+    let mut checks: Vec<Check> = Vec::new();
+    for shape in scenes::shapes(machine)? {
+        let name = format!(
+            "bytes travel exactly where they are mapped: slot {}, {} pages, {:?}, {}",
+            shape.slot.number(),
+            shape.page,
+            shape.origin,
+            shape.backing
+        );
+        let scene = move |machine: &mut VfioMachine| {
+            scenes::bytes_travel_exactly_where_they_are_mapped(machine, shape)
+        };
+        checks.push((name, Box::new(scene)));
+    }
+    checks.push((
+        "the 2016 review: a lease does not outlive the last group".into(),
+        Box::new(scenes::a_lease_does_not_outlive_the_last_group),
+    ));
+    checks.push((
+        "the 2016 review: a container without groups has no backend".into(),
+        Box::new(scenes::a_container_without_groups_has_no_backend),
+    ));
+    checks.push((
+        "the 2016 review: a descriptor of another kind is refused".into(),
+        Box::new(scenes::a_descriptor_of_another_kind_is_refused),
+    ));
+    for job in COMPARED_JOBS {
+        let name = format!("job {job}: the same report as on the simulated machine");
+        checks.push((name, Box::new(move |machine| same_report(machine, job))));
+    }
+    Ok(checks)
+}
+
+/// What must be as it was, whatever a check does.
+fn leaves_no_trace(
+    machine: &mut VfioMachine,
+    check: &dyn Fn(&mut VfioMachine) -> Result<()>,
+) -> Result<()> {
+    let before = state(machine)?;
+    check(machine)?;
+    let after = state(machine)?;
+    ensure!(before == after, "the machine was {before:?} and is {after:?}");
+    Ok(())
+}
+
+/// Locked memory, and who drives which device.
+fn state(machine: &VfioMachine) -> Result<(LockedMemory, Vec<GroupDevice>)> {
+    let locked = machine.kernel().locked_memory().map_err(|errno| anyhow::anyhow!("{errno}"))?;
+    let groups = machine.groups().into_iter();
+    Ok((locked, groups.flat_map(|group| machine.devices_of(group)).collect()))
+}
+
+/// Decisions, fuel, windows, kernel calls and charges are what the simulated machine gave, where policies were compiled
+/// to machine code; here they are interpreted.
+fn same_report(machine: &mut VfioMachine, job: &str) -> Result<()> {
+    let report = Places::lab().run(job, machine, "vfio", Compiler::default())?;
+    ensure!(report.is_clean(), "something was left behind: {:?}", report.locked);
+    ensure!(report.decisions.iter().all(|decision| decision.fuel.is_some()), "no fuel was counted");
+    keep(job, &report)?;
+    let reference = Path::new(REFERENCE).join(format!("{job}.{}.json", kind(machine)));
+    let reference = read(&reference).context("the reference report")?;
+    let (here, there) = (comparable(report), comparable(reference));
+    if here != there {
+        bail!("the reports differ.\nhere:  {}\nthere: {}", json(&here)?, json(&there)?);
+    }
+    Ok(())
+}
+
+/// The simulated machine of the same kind.
+fn kind(machine: &VfioMachine) -> String {
+    let system = machine.kernel().system();
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = match system.platform {
+        Platform::Pseries => "pseries",
+        Platform::Powernv if cpu.contains("POWER10") => "powernv10",
+        Platform::Powernv => "powernv9",
+    };
+    match system.page_shift.raw() {
+        12 => name.to_owned(),
+        _ => format!("{name}-64k"),
+    }
+}
+
+fn keep(job: &str, report: &Report) -> Result<()> {
+    fs::create_dir_all(OUT)?;
+    Ok(fs::write(Path::new(OUT).join(format!("{job}.json")), json(report)?)?)
+}
+
+fn json(report: &Report) -> Result<String> {
+    Ok(serde_json::to_string_pretty(report)?)
+}

@@ -1,0 +1,47 @@
+//! The scenes on the simulated machines.
+
+use tce_sim::{Profile, SimMachine};
+use tce_tests::scenes;
+
+const PROFILES: [&str; 5] = ["powernv9", "powernv9-64k", "powernv10", "pseries", "pseries-64k"];
+
+fn machines() -> impl Iterator<Item = (&'static str, SimMachine)> {
+    PROFILES.into_iter().map(|name| {
+        let profile = Profile::named(name).expect("a known profile");
+        (name, SimMachine::new(profile))
+    })
+}
+
+/// Plays a scene on every machine, which must be as it was afterwards.
+fn play(scene: impl Fn(&mut SimMachine) -> anyhow::Result<()>) {
+    for (name, mut machine) in machines() {
+        scene(&mut machine).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert_eq!(machine.host_corruption(), None, "{name}");
+    }
+}
+
+#[test]
+fn bytes_travel_exactly_where_they_are_mapped() {
+    play(|machine| {
+        let shapes = scenes::shapes(machine)?;
+        assert!(shapes.len() >= 3, "{shapes:?}");
+        shapes.into_iter().try_for_each(|shape| {
+            scenes::bytes_travel_exactly_where_they_are_mapped(machine, shape)
+        })
+    });
+}
+
+#[test]
+fn a_lease_does_not_outlive_the_last_group() {
+    play(scenes::a_lease_does_not_outlive_the_last_group);
+}
+
+#[test]
+fn a_container_without_groups_has_no_backend() {
+    play(scenes::a_container_without_groups_has_no_backend);
+}
+
+#[test]
+fn a_descriptor_of_another_kind_is_refused() {
+    play(scenes::a_descriptor_of_another_kind_is_refused);
+}
