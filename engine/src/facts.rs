@@ -125,13 +125,29 @@ impl ContainerFacts {
         })
     }
 
-    /// Where a window in this slot starts.
+    /// Where windows of this slot start by default.
     #[must_use]
     pub const fn slot_start(&self, slot: Slot) -> Iova {
         match slot {
             Slot::Zero => self.default_start,
             Slot::One => SECOND_WINDOW_START,
         }
+    }
+
+    /// Where a window that is created will start. On powernv its slot tells. On pseries the firmware makes a *dynamic*
+    /// window, which starts high whatever its slot, of all but a request that resembles the default window
+    /// (`is_default_window_request`).
+    #[must_use]
+    pub fn created_start(&self, slot: Slot, page: PageShift, size: Bytes) -> Iova {
+        if self.is_dynamic(slot, page, size) { SECOND_WINDOW_START } else { self.slot_start(slot) }
+    }
+
+    /// Whether a window would be a dynamic one of pseries, of which a PE has one at most.
+    #[must_use]
+    pub fn is_dynamic(&self, slot: Slot, page: PageShift, size: Bytes) -> bool {
+        let resembles_default =
+            slot == Slot::Zero && page == PageShift::K4 && size <= self.default_window;
+        self.platform == Platform::Pseries && !resembles_default
     }
 
     /// The arithmetic of this container's tables.

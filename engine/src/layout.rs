@@ -100,6 +100,12 @@ pub enum LayoutRefusal {
         /// The levels.
         levels: u8,
     },
+    /// Two windows of which the platform makes only one. The firmware would refuse the second, and the kernel would
+    /// never ask it for another (`failed_ddw_pdn_list`).
+    #[error(
+        "this platform makes one dynamic window only: the other must be in slot 0 with 4K pages and no larger than the default window"
+    )]
+    TwoDynamicWindows,
     /// Memory whose backing is smaller than the window's page.
     #[error("memory in {backing} pages cannot be mapped in a window of {page} pages")]
     PageTooLarge {
@@ -151,6 +157,8 @@ pub struct Layouts<'a> {
     pub slots: [SlotUse; 2],
     /// Whether the default window is made and charged already.
     pub default_made: bool,
+    /// Whether a dynamic window of pseries stands.
+    pub dynamic_made: bool,
 }
 
 impl Layouts<'_> {
@@ -189,7 +197,10 @@ impl Layouts<'_> {
     }
 
     fn created(&self, slot: Slot, page: PageShift, size: Bytes) -> Vec<Candidate> {
-        let start = self.facts.slot_start(slot);
+        if self.dynamic_made && self.facts.is_dynamic(slot, page, size) {
+            return Vec::new();
+        }
+        let start = self.facts.created_start(slot, page, size);
         let extra = match (slot, self.slots[0]) {
             (Slot::One, SlotUse::DefaultWindow) => {
                 self.default_candidate().map_or(Bytes::ZERO, |default| default.table.charge)
@@ -213,6 +224,10 @@ impl Layouts<'_> {
         }
         if choices.len() == 2 && choices[0].slot == choices[1].slot {
             return Err(LayoutRefusal::SlotTaken(choices[0].slot.number()));
+        }
+        let dynamic = |it: &&WindowChoice| self.facts.is_dynamic(it.slot, it.page, it.size);
+        if choices.iter().filter(dynamic).count() > 1 {
+            return Err(LayoutRefusal::TwoDynamicWindows);
         }
         let first_slot_filled = self.slots[0] != SlotUse::Free
             || choices.iter().any(|choice| choice.slot == Slot::Zero);

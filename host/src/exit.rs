@@ -6,13 +6,16 @@ use tce_engine::{
     Error,
     addr::Bytes,
     errno::Errno,
-    fault::{Fault, Operation},
+    fault::Call,
     layout::LayoutRefusal,
     machine::{Backing, MachineError},
     region::RegionRefusal,
 };
+use tce_vfio::OpenError;
 
-use crate::grant::Rejection;
+use crate::{decide::TwoForOne, grant::Rejection, job::JobError};
+
+mod remedy;
 
 /// How the command ends. The numbers are part of its interface and documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub enum Exit {
     PolicyFile = 7,
     /// The kernel failed a call.
     Kernel = 8,
-    /// The job is done, but something was left behind.
+    /// Something was left behind: the kernel did not give all memory back.
     LeftBehind = 9,
     /// The job is done, but a policy broke and the built-in one had to answer in its place.
     PolicyBroken = 10,
@@ -72,6 +75,12 @@ impl Failure {
     pub fn with(self, remedy: impl fmt::Display) -> Self {
         Self { remedy: Some(remedy.to_string()), ..self }
     }
+
+    /// The same failure with the place where it happened.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        Self { what: format!("{place}: {}", self.what), ..self }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -85,10 +94,49 @@ impl std::error::Error for Failure {}
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let failure = Self::new(exit_of(&error), &error);
-        match (error.fault().and_then(Fault::remedy), limit_remedy(&error)) {
-            (Some(remedy), _) => failure.with(remedy),
-            (None, Some(remedy)) => failure.with(remedy),
-            (None, None) => failure,
+        match remedy::of(&error) {
+            Some(remedy) => failure.with(remedy),
+            None => failure,
+        }
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        let failure = Self::new(Exit::Job, error.to_string().trim_end());
+        match error {
+            JobError::Unreadable { .. } => {
+                failure.with("name a job file, such as examples/demo.toml")
+            }
+            JobError::TooLong { .. } | JobError::IllTyped { .. } | JobError::Invalid { .. } => {
+                failure.with("docs/job.md describes every key")
+            }
+        }
+    }
+}
+
+impl From<TwoForOne> for Failure {
+    fn from(error: TwoForOne) -> Self {
+        Self::new(Exit::Usage, error).with("`tce policy check FILE` tells what a policy decides")
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let doctor = "`tce doctor` shows all that is missing";
+        let text = error.to_string();
+        // Each of these says first what is wrong and then, behind a semicolon, what to do.
+        let (what, remedy) = match text.split_once("; ") {
+            Some((what, remedy)) => (what, format!("{remedy}; {doctor}")),
+            None => (text.as_str(), doctor.to_owned()),
+        };
+        let failure = Self::new(Exit::Machine, what);
+        match error {
+            OpenError::NotPower(_) => failure.with(
+                "on this machine use --backend sim, a simulated POWER machine; `cargo xtask lab` \
+                 boots a real kernel on an emulated one",
+            ),
+            _ => failure.with(remedy),
         }
     }
 }
@@ -108,7 +156,7 @@ impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
         let failure = Self::new(Exit::Machine, &error);
         match error {
-            MachineError::NoDevice(_) => failure.with("`lspci -D` lists the devices there are"),
+            MachineError::NoDevice(_) => failure.with("`lspci -D` lists the devices of a machine"),
             MachineError::NoGroup(_) => failure.with("`tce doctor` shows the groups there are"),
             MachineError::NoMemory { request, .. } => match request.backing {
                 Backing::Hugetlb(page) => failure.with(format!(
@@ -129,9 +177,16 @@ fn exit_of(error: &Error) -> Exit {
         Error::Group(_) => Exit::Machine,
         Error::Region(RegionRefusal::LockedMemory { .. })
         | Error::Layout(LayoutRefusal::LockedMemory { .. }) => Exit::LockedMemory,
-        Error::Fault(fault) => match (fault.call.operation(), fault.errno()) {
-            (Operation::Register | Operation::Create, Some(Errno::ENOMEM)) => Exit::LockedMemory,
-            (Operation::Descriptor | Operation::Attach, _) => Exit::Machine,
+        Error::Fault(fault) => match (&fault.call, fault.errno()) {
+            (Call::Register(_) | Call::Create(_), Some(Errno::ENOMEM)) => Exit::LockedMemory,
+            (
+                Call::OpenContainer
+                | Call::OpenGroup(_)
+                | Call::OpenDevice(_)
+                | Call::SetContainer(_)
+                | Call::SetIommu,
+                Some(_),
+            ) => Exit::Machine,
             _ => Exit::Kernel,
         },
         Error::Batch(_) => Exit::Kernel,
@@ -141,15 +196,6 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Lease(_)
         | Error::Edit(_) => Exit::Job,
     }
-}
-
-fn limit_remedy(error: &Error) -> Option<String> {
-    let (needed, charged) = match error {
-        Error::Region(RegionRefusal::LockedMemory { needed, charged, .. })
-        | Error::Layout(LayoutRefusal::LockedMemory { needed, charged, .. }) => (needed, charged),
-        _ => return None,
-    };
-    Some(raise_limit(needed.saturating_add(*charged)))
 }
 
 /// How to raise the locked-memory limit to at least this.

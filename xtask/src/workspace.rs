@@ -1,5 +1,6 @@
 //! What cargo says about this workspace: where it is, and which packages build what.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +16,11 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn read() -> Result<Self> {
-        // The checkout xtask was built from, wherever it is called.
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        // cargo says which checkout it runs xtask for; an xtask that is called directly works for the one
+        // it was built from. They differ where checkouts share a target folder.
+        let xtask = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let manifest = xtask.join("../Cargo.toml");
         let mut cargo = run::cargo();
         cargo.args(["metadata", "--format-version", "1", "--no-deps", "--manifest-path"]);
         let text = run::output(cargo.arg(manifest))?;

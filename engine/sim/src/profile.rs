@@ -137,7 +137,7 @@ pub struct Profile {
     pub empty_map: EmptyMap,
     /// The process's `RLIMIT_MEMLOCK`; `None` with `CAP_IPC_LOCK`.
     pub locked_limit: Option<Bytes>,
-    /// The machine's memory. Only bookkeeping is refused for want of it, not [`allocate`](tce_engine::machine::Machine::allocate).
+    /// The machine's memory. Registering more than its bookkeeping has room for is refused; allocating is not.
     pub memory: Bytes,
     /// Huge pages.
     pub hugetlb: Vec<HugetlbPool>,

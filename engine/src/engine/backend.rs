@@ -119,7 +119,11 @@ impl Backend {
             SlotState::Window(_) => SlotUse::Taken,
         });
         let default_made = matches!(self.slots[0], SlotState::Default(Made::Yes));
-        Layouts { facts: &self.facts, slots, default_made }
+        let dynamic_made = self.windows().any(|state| {
+            let Window { id, page, size, .. } = state.window;
+            self.facts.is_dynamic(id.slot, page, size)
+        });
+        Layouts { facts: &self.facts, slots, default_made, dynamic_made }
     }
 
     /// What the default window charges when it is made.

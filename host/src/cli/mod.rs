@@ -17,7 +17,7 @@ use crate::{
 
 /// DMA windows on POWER: sized by policies, driven without traps, leased safely.
 #[derive(Debug, Parser)]
-#[command(name = "tce", version, about, max_term_width = 100)]
+#[command(name = "tce", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -65,5 +65,24 @@ pub(super) fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failu
 }
 
 fn refused(file: &Path, error: &LoadError) -> Failure {
-    Failure::new(Exit::PolicyFile, format!("policy {}: {error}", file.display()))
+    let failure = Failure::new(Exit::PolicyFile, format!("policy {}: {error}", file.display()));
+    let remedy = match error {
+        LoadError::Unreadable(_) => {
+            "name the file of a component, such as target/plugins/tight.wasm"
+        }
+        LoadError::NotAComponent { .. } => {
+            "a policy is a WebAssembly component; `cargo xtask plugins` builds those of this project"
+        }
+        LoadError::Damaged { .. } => "build it again, or copy it again",
+        LoadError::TooLarge { .. } => "build it with optimisation and without debug information",
+        LoadError::Imports { .. } => "a policy decides on what it is told and has no other access",
+        LoadError::NoInterface { .. }
+        | LoadError::UnknownVersion { .. }
+        | LoadError::OtherType { .. } => "build it with the WIT files in wit/ of this version",
+        LoadError::Compile { .. } => "build it for the target wasm32-unknown-unknown",
+        LoadError::DoesNotStart(_) => {
+            "a policy has no start function to speak of: see what it does there"
+        }
+    };
+    failure.with(remedy)
 }

@@ -20,15 +20,14 @@ use super::{RunArgs, policy, print_json, print_text, progress::Bar};
 const DEFAULT_BACKEND: &str = "sim:powernv9";
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let mut job = Job::read(&args.job).map_err(|error| Failure::new(Exit::Job, error))?;
+    let mut job = Job::read(&args.job)?;
     if !args.devices.is_empty() {
         job.devices.clone_from(&args.devices);
         job.groups.clear();
     }
     let runtime = policy::runtime(args.policy_compiler.map(Into::into))?;
     let components = args.policies.iter().map(|file| policy::load(&runtime, file));
-    let policies = Policies::new(components.collect::<Result<_, _>>()?)
-        .map_err(|error| Failure::new(Exit::PolicyFile, error))?;
+    let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
     let backend = args.backend.clone().or_else(|| job.backend.clone());
     let options = Options {
         policies: &policies,
@@ -49,8 +48,7 @@ fn on_backend(job: &Job, options: &Options<'_>) -> Result<Report, Failure> {
     let backend = options.backend.as_str();
     let profile = match backend {
         "vfio" => {
-            let mut machine =
-                VfioMachine::open().map_err(|error| Failure::new(Exit::Machine, error))?;
+            let mut machine = VfioMachine::open()?;
             return on(job, &mut machine, options);
         }
         "sim" => "powernv9",

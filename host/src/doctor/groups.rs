@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tce_engine::{
-    addr::PageShift,
+    addr::{Bytes, PageShift},
     kernel::{GroupNumber, SpaprInfo},
     machine::GroupDevice,
 };
@@ -265,21 +265,23 @@ fn bind(group: &Group) -> Remedy {
     } else {
         "if the host can do without them, give them to vfio-pci:"
     };
-    Remedy::new(what).by([
+    let unbind = "  echo $d > /sys/bus/pci/devices/$d/driver/unbind";
+    let unbind = group.blockers().next().map(|_| unbind);
+    let start = [
         format!("for d in {}; do", devices.join(" ")),
         "  echo vfio-pci > /sys/bus/pci/devices/$d/driver_override".to_owned(),
-        "  echo $d > /sys/bus/pci/devices/$d/driver/unbind".to_owned(),
-        "  echo $d > /sys/bus/pci/drivers_probe".to_owned(),
-        "done".to_owned(),
-    ])
+    ];
+    let end = ["  echo $d > /sys/bus/pci/drivers_probe", "done"];
+    let lines = start.into_iter().chain(unbind.into_iter().chain(end).map(str::to_owned));
+    Remedy::new(what).by(lines)
 }
 
 fn windows(group: GroupNumber, info: &SpaprInfo) -> Check {
     let name = format!("DDW {group}");
-    let default = u64::from(info.dma32_window_size) >> 20;
+    let default = Bytes::new(u64::from(info.dma32_window_size));
     if !info.has_dynamic_windows() {
         let remedy = Remedy::new("the firmware or the hypervisor has to offer DDW for this slot");
-        let finding = format!("no dynamic windows, only the default one of {default} MiB");
+        let finding = format!("no dynamic windows, only the default one of {default}");
         return Check::warning(name, finding, remedy);
     }
     let windows = match info.windows_max {
@@ -290,7 +292,7 @@ fn windows(group: GroupNumber, info: &SpaprInfo) -> Check {
     let levels = if info.levels_max == 1 { "level" } else { "levels" };
     let pages: Vec<String> = pages(info).map(|page| page.to_string()).collect();
     let finding = format!(
-        "{windows}, pages of {}, {} table {levels}; default window of {default} MiB",
+        "{windows}, pages of {}, {} table {levels}; default window of {default}",
         pages.join(", "),
         info.levels_max
     );

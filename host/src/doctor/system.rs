@@ -40,8 +40,7 @@ pub(super) fn kernel(survey: &Survey) -> Check {
             NAME,
             format!("{release} works, with bugs that newer ones have not:"),
             Remedy::new(
-                "update the kernel when you can; no call of ours meets one of these as far as \
-                 it is in our hands",
+                "update it when you can; our own calls avoid those bugs that they could meet",
             ),
         )
         .with(traps.iter().map(|trap| (*trap).to_owned()).collect()),

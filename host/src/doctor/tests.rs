@@ -100,8 +100,7 @@ fn a_good_powernv_machine_is_able() {
     assert_eq!((diagnosis.able, diagnosis.exit()), (true, Exit::Done));
     assert_eq!(diagnosis.verdict, "this machine can do the real thing, with 1 group");
     let windows = &check(&diagnosis, "DDW 1").finding;
-    let expected = "2 windows, pages of 4 KiB, 64 KiB, 2 MiB, 1 GiB, 5 table levels; \
-                    default window of 2048 MiB";
+    let expected = "2 windows, pages of 4K, 64K, 2M, 1G, 5 table levels; default window of 2 GiB";
     assert_eq!(windows, expected);
 }
 
@@ -263,8 +262,18 @@ fn huge_pages_are_good_to_have() {
 #[test]
 fn the_text_fits_a_terminal_and_says_every_check() {
     let survey = Survey {
-        container: ContainerNode::Unopened(Errno::EACCES),
         huge_pages: vec![],
+        groups: vec![
+            group(0, vec![device("0000:00:00.0", Some("pcieport"))]),
+            group(3, vec![device("0000:00:01.0", Some("nvme"))]),
+            group(
+                12,
+                vec![device("0001:00:01.0", Some("tg3")), device("0001:00:01.1", Some("tg3"))],
+            ),
+        ],
+        modules: modules(ModuleState::Loadable),
+        container: ContainerNode::Unopened(Errno::EACCES),
+        locked_memory: Some(LockedMemoryLimit { limit: Some(Bytes::mib(8)), is_exempt: false }),
         ..on_kernel("6.7.2", powernv())
     };
     let diagnosis = diagnose(&survey);

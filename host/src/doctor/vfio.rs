@@ -80,7 +80,7 @@ fn container(node: ContainerNode) -> Check {
         ),
         ContainerNode::Unopened(errno @ (Errno::EACCES | Errno::EPERM)) => missing(
             format!("this user may not open it: {errno}"),
-            Remedy::new("run as root, or give a group of users the nodes, once the node is there:")
+            Remedy::new("run as root, or give the nodes to the users of a group, such as vfio:")
                 .by([
                     r#"echo 'SUBSYSTEM=="vfio", GROUP="vfio", MODE="0660"' > /etc/udev/rules.d/70-vfio.rules"#,
                     "groupadd -f vfio; chgrp vfio /dev/vfio/*; chmod 660 /dev/vfio/*",

@@ -18,7 +18,7 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     let sections = [
         header(report),
-        section("Decisions", decisions(report)),
+        section("Decisions", decisions(report)) + &broken(report),
         section("Windows", windows(report)),
         section("Regions", regions(report)),
         section("Leases", leases(report)),
@@ -42,7 +42,8 @@ fn section(title: &str, table: Table) -> String {
 fn indented(table: &Table) -> String {
     let lines: Vec<String> =
         table.lines().map(|line| format!("  {}", line.trim_end()).trim_end().to_owned()).collect();
-    lines.join("\n")
+    // A table without a heading has an empty line in its place.
+    lines.join("\n").trim_start_matches('\n').to_owned()
 }
 
 fn table<const N: usize>(columns: [&str; N]) -> Table {
@@ -108,17 +109,23 @@ fn decisions(report: &Report) -> Table {
             answer(decision),
             decision.fuel.map(grouped).unwrap_or_default(),
         ]);
-        if let Some(why) = &decision.broken {
-            table.add_row([
-                String::new(),
-                String::new(),
-                String::new(),
-                format!("! {} is broken: {why}", decision.asked),
-                String::new(),
-            ]);
-        }
     }
     table
+}
+
+/// Where the built-in policy had to answer, and why.
+fn broken(report: &Report) -> String {
+    let mut text = String::new();
+    for decision in &report.decisions {
+        let DecisionEntry { point, about, asked, decided_by, broken, .. } = decision;
+        if let Some(why) = broken {
+            let _ = writeln!(
+                text,
+                "  {BAD}!{BAD:#} {asked} broke at {about} ({point}), so {decided_by} decided: {why}"
+            );
+        }
+    }
+    text
 }
 
 fn answer(decision: &DecisionEntry) -> String {

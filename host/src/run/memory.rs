@@ -53,7 +53,8 @@ fn backing(region: &RegionPlan, system_page: PageShift) -> Result<PageShift, Fai
         let size = region.size;
         return Err(wrong(format!(
             "its size of {size} is not a whole number of this machine's {system_page} pages"
-        )));
+        ))
+        .with(format!("make it a multiple of {system_page}")));
     }
     match (region.memory, region.page) {
         (file::Memory::Hugetlb, Some(page)) => Ok(page),

@@ -1,11 +1,13 @@
 //! A run: a job, a machine, policies; from attaching the first group to taking the last thing down.
 
+mod attach;
 mod memory;
 mod outcome;
 mod plan;
 mod script;
 mod session;
 mod words;
+mod work;
 
 use tce_engine::{Engine, addr::Bytes, lease::Timestamp, machine::Machine};
 

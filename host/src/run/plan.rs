@@ -1,7 +1,7 @@
 //! What is decided before anything is made: pages, windows, leases.
 
 use tce_engine::{
-    addr::{Bytes, PageShift},
+    addr::{Bytes, Iova, PageShift},
     layout::{Candidate, CandidateQuery, Layouts, WindowChoice},
 };
 
@@ -42,6 +42,7 @@ pub(super) fn query(job: &Job, layouts: &Layouts<'_>) -> CandidateQuery {
 
 /// Refuses a demand that no layout can satisfy, whatever a policy says.
 pub(super) fn check_holdable(
+    job: &Job,
     layouts: &Layouts<'_>,
     candidates: &[Candidate],
     groups: &[PageGroup],
@@ -57,10 +58,36 @@ pub(super) fn check_holdable(
             layouts.check(&[choice]).is_ok()
         };
         if !candidates.iter().any(holds) {
-            return Err(unholdable(candidates, group, demand));
+            return Err(unreachable(job, layouts, group)
+                .unwrap_or_else(|| unholdable(candidates, group, demand)));
         }
     }
     Ok(())
+}
+
+/// The first region whose own address is where no window can be.
+fn unreachable(job: &Job, layouts: &Layouts<'_>, group: &PageGroup) -> Option<Failure> {
+    let regions = group.regions.iter().map(|index| &job.regions[*index]);
+    let fixed = regions.filter_map(|region| Some((region, region.at?)));
+    let (region, at, why) = fixed.into_iter().find_map(|(region, at)| {
+        let Some(end) = at.checked_add(region.size) else {
+            return Some((region, at, "it ends beyond 64 bits".to_owned()));
+        };
+        let mut reserved = layouts.facts.reserved.iter();
+        let taken = reserved
+            .find(|it| at < it.start.checked_add(it.size).unwrap_or(it.start) && it.start < end);
+        if let Some(taken) = taken {
+            let why =
+                format!("{} from {} are reserved for {}", taken.size, taken.start, taken.what);
+            return Some((region, at, why));
+        }
+        let last = end.offset_from(Iova::new(1)).map(|last| Iova::new(last.raw()));
+        let beyond = last.is_some_and(|last| last > job.device_mask);
+        beyond.then(|| (region, at, "the devices do not drive so many address bits".to_owned()))
+    })?;
+    let what =
+        format!("region {}: no window can hold its {} at {at}: {why}", region.name, region.size);
+    Some(Failure::new(Exit::Job, what).with("choose another `at`, or leave it to the engine"))
 }
 
 fn unholdable(candidates: &[Candidate], group: &PageGroup, demand: &wit::Demand) -> Failure {

@@ -3,7 +3,6 @@
 use tce_engine::{
     Engine, LayoutGrant, LeaseRequest,
     addr::{Bytes, PageShift},
-    edit::Edit,
     kernel::GroupNumber,
     layout::Candidate,
     lease::LeaseId,
@@ -16,10 +15,10 @@ use crate::{
     decide::{Decided, Verdict},
     exit::{Exit, Failure},
     grant::{self, PageGroup, WantedLayout},
-    job::{Job, Step},
+    job::Job,
     policy::{Interface, wit},
     question,
-    report::{DecisionEntry, WorkEntry},
+    report::DecisionEntry,
 };
 
 use super::{
@@ -27,7 +26,6 @@ use super::{
     memory::{self, Memory},
     outcome::{EngineOutcome, Outcome, ScriptOutcome},
     plan::{self, PlannedLease},
-    script::{Act, Script},
     words,
 };
 
@@ -87,43 +85,6 @@ impl<M: Machine> Session<'_, M> {
         Ok(outcome)
     }
 
-    fn attach(&mut self) -> Result<Vec<GroupNumber>, Failure> {
-        let mut groups: Vec<GroupNumber> = Vec::new();
-        let mut devices = Vec::new();
-        for address in &self.job.devices {
-            let group = self.machine.group_of(address)?;
-            devices.push((group, address));
-            groups.push(group);
-        }
-        groups.extend(&self.job.groups);
-        let mut seen = std::collections::BTreeSet::new();
-        groups.retain(|group| seen.insert(*group));
-        for group in &groups {
-            self.engine.attach(*group).map_err(|error| self.explain_group(*group, error))?;
-        }
-        for (group, address) in devices {
-            self.engine.open_device(group, address)?;
-        }
-        Ok(groups)
-    }
-
-    /// Adds who blocks a group, where that is why it cannot be attached.
-    fn explain_group(&self, group: GroupNumber, error: tce_engine::Error) -> Failure {
-        let blockers = self.machine.devices_of(group).into_iter().filter(|it| it.blocks_group);
-        let blockers: Vec<String> = blockers
-            .map(|it| match it.driver {
-                Some(driver) => format!("{} (driver {driver})", it.address),
-                None => it.address,
-            })
-            .collect();
-        let failure = Failure::from(error);
-        if blockers.is_empty() {
-            return failure;
-        }
-        let what = format!("{failure}; in the way: {}", blockers.join(", "));
-        Failure { what, ..failure }
-    }
-
     fn facts(&mut self, groups: &[GroupNumber]) -> Result<wit::ContainerFacts, Failure> {
         let charged = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
         let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
@@ -162,7 +123,7 @@ impl<M: Machine> Session<'_, M> {
         let candidates = {
             let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
             let candidates = layouts.candidates(&plan::query(self.job, &layouts));
-            plan::check_holdable(&layouts, &candidates, &groups, demand)?;
+            plan::check_holdable(self.job, &layouts, &candidates, &groups, demand)?;
             plan::check_limit(facts, demand, &candidates)?;
             candidates
         };
@@ -261,8 +222,11 @@ impl<M: Machine> Session<'_, M> {
     fn register(&mut self, backings: &[PageShift]) -> Result<Vec<RegionId>, Failure> {
         let mut ids = Vec::new();
         for (region, backing) in self.job.regions.iter().zip(backings) {
-            let range = self.memory.allocate(self.machine, region, *backing)?;
-            ids.push(self.engine.register(range, *backing)?);
+            let range = self.memory.allocate(self.machine, region, *backing);
+            let place = || format!("region {}", region.name);
+            let range = range.map_err(|error| Failure::from(error).at(place()))?;
+            let id = self.engine.register(range, *backing);
+            ids.push(id.map_err(|error| Failure::from(error).at(place()))?);
         }
         Ok(ids)
     }
@@ -274,7 +238,7 @@ impl<M: Machine> Session<'_, M> {
     ) -> Result<Vec<LeaseId>, Failure> {
         let mut ids = Vec::new();
         for (lease, plan) in self.job.leases.iter().zip(planned) {
-            let grant = self.engine.grant_lease(LeaseRequest {
+            let request = LeaseRequest {
                 holder: lease.holder.clone(),
                 window: windows[plan.window],
                 at: lease.at,
@@ -282,90 +246,13 @@ impl<M: Machine> Session<'_, M> {
                 access: plan.terms.access,
                 tces_max: plan.terms.tces_max,
                 expires: plan.terms.expires,
-            })?;
-            ids.push(self.engine.lease(grant)?);
+            };
+            let grant = self.engine.grant_lease(request);
+            let id = grant.and_then(|grant| self.engine.lease(grant));
+            let place = format!("lease {}", lease.name);
+            ids.push(id.map_err(|error| Failure::from(error).at(place))?);
         }
         Ok(ids)
-    }
-
-    fn work(&mut self, outcome: &mut Outcome, progress: &dyn Progress) -> Result<(), Failure> {
-        let total = self.job.steps.iter().map(|step| match Script::act(step) {
-            Act::Edits { batches, .. } => batches,
-            Act::Revoke { .. } => 1,
-        });
-        progress.begin(total.sum());
-        for (index, step) in self.job.steps.iter().enumerate() {
-            self.step(step, outcome, progress).map_err(|failure| {
-                let what = format!("step {}: {failure}", index + 1);
-                Failure { what, ..failure }
-            })?;
-        }
-        progress.end();
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
-        step: &Step,
-        outcome: &mut Outcome,
-        progress: &dyn Progress,
-    ) -> Result<(), Failure> {
-        match Script::act(step) {
-            Act::Revoke { lease } => {
-                self.engine.revoke(outcome.lease_ids[lease])?;
-                // The leases that remain go on.
-                self.engine.resume_devices()?;
-                outcome.script.revoked[lease] = true;
-                progress.advance();
-            }
-            Act::Edits { lease, batches } => {
-                for batch in 0..batches {
-                    let edits = self.edits(step, batch, outcome)?;
-                    self.apply(lease, &edits, outcome)?;
-                    progress.advance();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn edits(&self, step: &Step, batch: u64, outcome: &Outcome) -> Result<Vec<Edit>, Failure> {
-        let leases = self.engine.leases();
-        let claims: Result<Vec<_>, _> =
-            outcome.lease_ids.iter().map(|id| leases.get(*id).map(|lease| lease.claim)).collect();
-        let claims = claims.map_err(tce_engine::Error::from)?;
-        let script = Script {
-            regions: &self.job.regions,
-            region_ids: &outcome.region_ids,
-            leases: &self.job.leases,
-            claims: &claims,
-        };
-        let edits = script.batch(step, batch);
-        edits.ok_or_else(|| Failure::new(Exit::Job, "an address does not fit 64 bits"))
-    }
-
-    fn apply(
-        &mut self,
-        lease: usize,
-        edits: &[Edit],
-        outcome: &mut Outcome,
-    ) -> Result<(), Failure> {
-        let id = outcome.lease_ids[lease];
-        let applied = self.engine.apply(id, edits, self.options.now)?;
-        let work = &mut outcome.script.work;
-        *work = WorkEntry {
-            batches: work.batches + 1,
-            edits: work.edits + u64::try_from(edits.len()).unwrap_or(u64::MAX),
-            map_calls: work.map_calls + applied.map_calls,
-            unmap_calls: work.unmap_calls + applied.unmap_calls,
-            tces_set: work.tces_set + applied.tces_set,
-            tces_cleared: work.tces_cleared + applied.tces_cleared,
-            tces_kept: work.tces_kept + applied.tces_kept,
-        };
-        let tces = self.engine.leases().get(id).map_err(tce_engine::Error::from)?.tces;
-        let peak = &mut outcome.script.tces_peak[lease];
-        *peak = (*peak).max(tces);
-        Ok(())
     }
 }
 
@@ -377,7 +264,10 @@ fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Result<G, Fail
             "denied: policy {} refuses {} ({}): {}",
             entry.decided_by, entry.about, entry.point, refusal.detail
         );
-        Failure::new(Exit::Denied, what)
+        Failure::new(Exit::Denied, what).with(
+            "a no is a decision: ask for something else, change what [settings] tells the policy, \
+             or use another policy",
+        )
     };
     let result = match verdict {
         Ok(Verdict::Granted(grant)) => Ok(grant),

@@ -2,7 +2,23 @@
 
 use tce_engine::addr::{Bytes, PageShift};
 
-use crate::{job::Job, policy::wit, question::engine_access};
+use crate::{
+    job::{Job, Step},
+    policy::wit,
+    question::engine_access,
+};
+
+/// A step, by what it does under which lease.
+pub(super) fn step(job: &Job, step: &Step) -> String {
+    let (what, lease) = match *step {
+        Step::MapAll { lease } => ("map-all", lease),
+        Step::UnmapAll { lease } => ("unmap-all", lease),
+        Step::Batch { lease, .. } => ("batch", lease),
+        Step::Ring { lease, .. } => ("ring", lease),
+        Step::Revoke { lease } => ("revoke", lease),
+    };
+    format!("{what}, lease {}", job.leases[lease].name)
+}
 
 pub(super) fn pages(job: &Job, answer: &[wit::PageChoice]) -> String {
     let choices =

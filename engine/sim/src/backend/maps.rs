@@ -95,7 +95,7 @@ impl Backend {
             if host.profile.kernel.checks_unmap_range() {
                 return Ok(BAD_RANGE);
             }
-            host.corrupt(format!("UNMAP_DMA of {count} TCEs where {room} are left: the kernel clears memory behind the table"));
+            host.corrupt(format!("UNMAP_DMA of {count} TCEs where {room} are left in the table"));
         }
         host.clear(window, TableRun { index, count: count.min(room) });
         Ok(0)

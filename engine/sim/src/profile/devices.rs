@@ -62,6 +62,14 @@ impl DeviceProfile {
         Self { driver: driver.map(str::to_owned), ..self }
     }
 
+    /// Its place on the bus as `struct vfio_pci_dependent_device` packs it: domain, bus, device and function.
+    pub(crate) fn place(&self) -> u64 {
+        let mut numbers =
+            self.address.split([':', '.']).map(|part| u64::from_str_radix(part, 16).unwrap_or(0));
+        let [domain, bus, slot, function] = [(); 4].map(|()| numbers.next().unwrap_or(0));
+        domain | bus << 16 | (slot << 3 | function) << 24
+    }
+
     /// Whether VFIO holds it.
     pub(crate) fn is_vfio(&self) -> bool {
         self.driver.as_deref() == Some(VFIO_DRIVER)

@@ -3,13 +3,17 @@
 use tce_engine::{
     addr::Iova,
     errno::Errno,
-    kernel::{CreateCall, EehOperation, Extension, Fd, MapCall, MemoryRange, SpaprInfo, UnmapCall},
+    kernel::{
+        CreateCall, EehOperation, Extension, Fd, MapCall, MemoryRange, Platform, SpaprInfo,
+        UnmapCall,
+    },
 };
 
 use super::World;
 use crate::{
     backend::{Backend, Host, MapCut},
     descriptor::File,
+    group::GroupId,
     profile::Eeh,
 };
 
@@ -23,11 +27,10 @@ impl World {
         })
     }
 
-    /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`. A device knows the number as `VFIO_DEVICE_GET_PCI_HOT_RESET_INFO` and
-    /// succeeds with something else.
+    /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`. A device knows the number as `VFIO_DEVICE_GET_PCI_HOT_RESET_INFO`.
     pub(crate) fn info(&mut self, fd: Fd) -> Result<SpaprInfo, Errno> {
-        if self.is_device(fd) {
-            return Ok(SpaprInfo::default());
+        if let Ok(File::Device { group, device }) = self.process.descriptors.file(fd) {
+            return self.hot_reset_info(*group, *device);
         }
         self.on_backend(fd, |backend, host| Ok(backend.info(host.profile)))
     }
@@ -84,6 +87,23 @@ impl World {
         let id = self.container_of(fd)?;
         let (backend, mut host) = self.backend(id)?;
         call(backend, &mut host)
+    }
+
+    /// `vfio_pci_ioctl_get_pci_hot_reset_info`, read as what the caller asked for. A partition's bus has no reset.
+    fn hot_reset_info(&self, group: GroupId, device: usize) -> Result<SpaprInfo, Errno> {
+        let number = self.groups.get(&group).ok_or(Errno::ENODEV)?.number;
+        let endpoint = self.endpoints.get(number).ok_or(Errno::ENODEV)?;
+        let device = endpoint.devices.get(device).ok_or(Errno::ENODEV)?;
+        match self.profile.platform {
+            Platform::Pseries => Err(Errno::ENODEV),
+            Platform::Powernv => Ok(SpaprInfo {
+                // One device is affected: of this group, at this place on the bus.
+                dma32_window_start: 1,
+                dma32_window_size: number.0,
+                page_sizes: device.profile.place(),
+                ..SpaprInfo::default()
+            }),
+        }
     }
 
     fn is_device(&self, fd: Fd) -> bool {

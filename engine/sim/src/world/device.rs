@@ -10,6 +10,7 @@ use crate::{
     descriptor::File,
     device::Device,
     group::{GroupId, Presence},
+    inspect::HostCorrupted,
 };
 
 impl World {
@@ -69,6 +70,7 @@ impl World {
         if frozen {
             bytes.fill(0xff);
         }
+        self.check_width(space, offset, bytes.len());
         Ok(())
     }
 
@@ -84,18 +86,28 @@ impl World {
         let frozen = self.registers_are_frozen(group);
         let device = self.device_mut(group, index)?;
         let started = match space {
-            DeviceSpace::Config if frozen => Vec::new(),
-            DeviceSpace::Bar(_) if frozen => Vec::new(),
+            DeviceSpace::Config | DeviceSpace::Bar(_) if frozen => Vec::new(),
             DeviceSpace::Config => {
                 device.write_config(offset, bytes)?;
                 Vec::new()
             }
             DeviceSpace::Bar(bar) => device.write_bar(bar, offset, bytes)?,
         };
+        self.check_width(space, offset, bytes.len());
         for transfer in started {
             self.dma(group, index, &transfer);
         }
         Ok(())
+    }
+
+    /// A register of the `edu` takes 4 bytes or 8. The host bridge answers less with a machine check.
+    fn check_width(&mut self, space: DeviceSpace, offset: u64, len: usize) {
+        let whole_words = offset.is_multiple_of(4) && len.is_multiple_of(4);
+        if matches!(space, DeviceSpace::Bar(_)) && !whole_words {
+            let what =
+                format!("register access of less than 4 bytes at {offset:#x}: machine check");
+            self.corruption.push(HostCorrupted { what });
+        }
     }
 
     /// The device of a descriptor. Other VFIO files have neither read nor write (`vfs_read`).

@@ -54,7 +54,7 @@ fn set_container_tests_come_in_the_kernels_order() {
 
 #[test]
 fn a_group_with_a_host_driver_is_not_viable() {
-    let number = GroupNumber(1);
+    let number = GroupNumber(0);
     let profile = Profile::powernv9().with_device(number, DeviceProfile::host_nic("0000:01:00.1"));
     let machine = SimMachine::new(profile);
     let mut kernel = machine.kernel();

@@ -69,6 +69,8 @@ fn a_device_takes_some_numbers_for_its_own() {
     expected[2] = OK;
     expected[7] = failed(Errno::EINVAL);
     assert_eq!(answers, expected);
+    let info = bench.kernel.info(ContainerFd::new(device.fd())).out;
+    assert_eq!((info.flags, info.dma32_window_start, info.page_sizes), (0, 1, 0x1_0000));
     assert_eq!(bench.kernel.kind(device.fd()), DescriptorKind::Device);
 }
 

@@ -229,8 +229,19 @@ fn several_groups_show_the_first_state_that_is_not_normal() {
     bench.machine.freeze(bench.machine.groups()[0]);
     let state = bench.kernel.eeh(bench.container, EehOperation::GetState);
     assert_eq!(state, Raw::Returned(2));
+    let fundamental = bench.kernel.eeh(bench.container, EehOperation::ResetFundamental);
+    assert_eq!(fundamental, Raw::Failed(Errno::EIO));
     assert_eq!(bench.kernel.eeh(bench.container, EehOperation::ResetHot), OK);
     assert_eq!(bench.kernel.eeh(bench.container, EehOperation::ResetDeactivate), OK);
     let state = bench.kernel.eeh(bench.container, EehOperation::GetState);
     assert_eq!(state, Raw::Returned(0));
+}
+
+#[test]
+fn narrow_register_accesses_are_a_machine_check() {
+    let mut lab = Lab::new(Profile::powernv9());
+    lab.bench.kernel.read_device(lab.device, DeviceSpace::Config, 4, &mut [0; 2]).expect("config");
+    assert_eq!(lab.bench.machine.host_corruption(), None);
+    lab.bench.kernel.read_device(lab.device, BAR, 0, &mut [0; 2]).expect("it would not return");
+    assert!(lab.bench.machine.host_corruption().is_some());
 }

@@ -7,6 +7,7 @@ mod dma;
 mod faults;
 mod map;
 mod memory;
+mod model;
 mod partition;
 mod unmap;
 mod windows;

@@ -44,7 +44,9 @@ fn more_than_one_level_costs_four_gigabytes_for_good() {
     assert_eq!(bench.remove(0), OK);
     assert_eq!(bench.create(Bytes::gib(4), 16, 2).raw, failed(Errno::EINVAL));
     assert_eq!(bench.locked_kib(), (4 << 20) - 4);
-    assert_eq!(bench.create(Bytes::gib(4), 16, 0).raw, OK, "no level is as good as one");
+    let reply = bench.create(Bytes::gib(4), 16, 0);
+    assert_eq!(reply.raw, OK, "no level is as good as one");
+    assert_eq!(reply.out.raw(), HIGH, "a dynamic window is high in any slot");
     let limited = Profile::pseries().with_locked_limit(Bytes::gib(1));
     let mut bench = Bench::new(limited.with_kernel(KernelVersion::new(7, 2, 12)));
     assert_eq!(bench.create(Bytes::gib(4), 16, 2).raw, failed(Errno::ENOMEM));
@@ -98,4 +100,33 @@ fn there_is_no_error_handling() {
     assert_eq!(answer, Raw::Returned(0));
     let state = bench.kernel.eeh(bench.container, EehOperation::GetState);
     assert_eq!(state, failed(Errno::ENODEV));
+}
+
+#[test]
+fn a_second_dynamic_window_ends_all_windows_of_the_pe() {
+    // Seen on 6.12.107 under QEMU: the firmware says no, and Linux never asks again.
+    let (mut bench, memory) = Bench::with_memory("pseries");
+    assert_eq!(bench.remove(0), OK);
+    assert_eq!(bench.create(Bytes::gib(4), 21, 1).out.raw(), HIGH);
+    assert_eq!(bench.create(Bytes::gib(4), 21, 1).raw, failed(Errno::ENODEV));
+    assert_eq!(bench.remove(HIGH), OK);
+    assert_eq!(bench.create(Bytes::gib(1), 12, 1).raw, failed(Errno::ENODEV));
+    let leaked = 16 + 2048;
+    assert_eq!(bench.locked_kib(), (16 << 10) + leaked);
+    assert_eq!(bench.kernel.unset_container(bench.group), OK);
+    assert_eq!(bench.kernel.set_container(bench.group, bench.container), OK);
+    assert_eq!(bench.kernel.set_iommu(bench.container), OK);
+    assert_eq!(bench.register(memory), OK);
+    assert_eq!(bench.map(0, memory), failed(Errno::ENODEV), "a fresh backend does not help");
+    assert_eq!(bench.unmap(0, memory.size), failed(Errno::ENODEV));
+    assert_eq!(bench.locked_kib(), (16 << 10) + leaked + 2 * 2048, "and each try costs");
+}
+
+#[test]
+fn a_default_window_below_a_page_is_made_and_holds_nothing() {
+    let mut bench = Bench::named("pseries");
+    assert_eq!(bench.remove(0), OK);
+    assert_eq!(bench.create(Bytes::new(2048), 12, 1).out.raw(), 0);
+    assert_eq!(bench.remove(0), failed(Errno::EINVAL), "it can't be named");
+    assert_eq!(bench.create(Bytes::gib(1), 12, 1).out.raw(), HIGH);
 }

@@ -1,0 +1,102 @@
+//! The script, step by step.
+
+use tce_engine::{edit::Edit, machine::Machine};
+
+use crate::{
+    exit::{Exit, Failure},
+    job::Step,
+    report::WorkEntry,
+};
+
+use super::{
+    Progress,
+    outcome::Outcome,
+    script::{Act, Script},
+    session::Session,
+    words,
+};
+
+impl<M: Machine> Session<'_, M> {
+    pub(super) fn work(
+        &mut self,
+        outcome: &mut Outcome,
+        progress: &dyn Progress,
+    ) -> Result<(), Failure> {
+        let total = self.job.steps.iter().map(|step| match Script::act(step) {
+            Act::Edits { batches, .. } => batches,
+            Act::Revoke { .. } => 1,
+        });
+        progress.begin(total.sum());
+        let mut steps = self.job.steps.iter().zip(1..);
+        let result = steps.try_for_each(|(step, number)| {
+            let place = || format!("step {number} ({})", words::step(self.job, step));
+            self.step(step, outcome, progress).map_err(|failure| failure.at(place()))
+        });
+        progress.end();
+        result
+    }
+
+    fn step(
+        &mut self,
+        step: &Step,
+        outcome: &mut Outcome,
+        progress: &dyn Progress,
+    ) -> Result<(), Failure> {
+        match Script::act(step) {
+            Act::Revoke { lease } => {
+                self.engine.revoke(outcome.lease_ids[lease])?;
+                // The leases that remain go on.
+                self.engine.resume_devices()?;
+                outcome.script.revoked[lease] = true;
+                progress.advance();
+            }
+            Act::Edits { lease, batches } => {
+                for batch in 0..batches {
+                    let edits = self.edits(step, batch, outcome)?;
+                    self.apply(lease, &edits, outcome)?;
+                    progress.advance();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn edits(&self, step: &Step, batch: u64, outcome: &Outcome) -> Result<Vec<Edit>, Failure> {
+        let leases = self.engine.leases();
+        let claims: Result<Vec<_>, _> =
+            outcome.lease_ids.iter().map(|id| leases.get(*id).map(|lease| lease.claim)).collect();
+        let claims = claims.map_err(tce_engine::Error::from)?;
+        let script = Script {
+            regions: &self.job.regions,
+            region_ids: &outcome.region_ids,
+            leases: &self.job.leases,
+            claims: &claims,
+        };
+        let edits = script.batch(step, batch);
+        edits.ok_or_else(|| Failure::new(Exit::Job, "an address does not fit 64 bits"))
+    }
+
+    fn apply(
+        &mut self,
+        lease: usize,
+        edits: &[Edit],
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let id = outcome.lease_ids[lease];
+        let applied = self.engine.apply(id, edits, self.options.now)?;
+        let work = &mut outcome.script.work;
+        *work = WorkEntry {
+            batches: work.batches + 1,
+            edits: work.edits + u64::try_from(edits.len()).unwrap_or(u64::MAX),
+            map_calls: work.map_calls + applied.map_calls,
+            unmap_calls: work.unmap_calls + applied.unmap_calls,
+            tces_set: work.tces_set + applied.tces_set,
+            tces_cleared: work.tces_cleared + applied.tces_cleared,
+            tces_kept: work.tces_kept + applied.tces_kept,
+        };
+        let tces = self.engine.leases().get(id).map_err(tce_engine::Error::from)?.tces;
+        let peak = &mut outcome.script.tces_peak[lease];
+        *peak = (*peak).max(tces);
+        Ok(())
+    }
+}
