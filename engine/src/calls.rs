@@ -17,6 +17,8 @@ const COMMAND_REGISTER: u64 = 4;
 const MEMORY_SPACE: u16 = 1 << 1;
 /// Command register: the device may start transfers.
 const BUS_MASTER: u16 = 1 << 2;
+/// Command register: bits that are zero in every device that answers.
+const ALWAYS_ZERO: u16 = 0xf800;
 
 /// Whether a device may start transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +76,18 @@ impl<K: Kernel> Calls<K> {
         self.kernel.close(fd).map_err(|errno| fault(Call::Close(what), errno))
     }
 
-    /// What `VFIO_CHECK_EXTENSION` answers; 1 is yes.
-    pub(crate) fn has_extension(&mut self, container: ContainerFd, extension: Extension) -> bool {
+    /// What `VFIO_CHECK_EXTENSION` answers: 1 is yes, 0 is no.
+    pub(crate) fn has_extension(
+        &mut self,
+        container: ContainerFd,
+        extension: Extension,
+    ) -> Result<bool, Fault> {
         self.counts.add(Operation::Query);
-        self.kernel.check_extension(container, extension) == Raw::Returned(1)
+        match self.kernel.check_extension(container, extension) {
+            Raw::Returned(1) => Ok(true),
+            Raw::OK => Ok(false),
+            result => Err(Fault { call: Call::CheckExtension(extension), result }),
+        }
     }
 
     pub(crate) fn group_status(
@@ -147,7 +157,8 @@ impl<K: Kernel> Calls<K> {
         check(self.kernel.unmap(fd, call), || Call::Unmap(call))
     }
 
-    /// Lets a device start transfers, or not, and reads back that it took effect.
+    /// Lets a device start transfers, or not, and reads back that it took effect. A device that does not answer, since
+    /// its PE is frozen or it is gone, starts none: it is off.
     pub(crate) fn set_bus_master(
         &mut self,
         device: DeviceFd,
@@ -156,6 +167,9 @@ impl<K: Kernel> Calls<K> {
     ) -> Result<(), Fault> {
         let failed = |errno| fault(Call::CommandRegister(address.to_owned()), errno);
         let old = self.command(device).map_err(failed)?;
+        if wanted == BusMaster::Off && old & ALWAYS_ZERO == ALWAYS_ZERO {
+            return Ok(());
+        }
         let new = match wanted {
             BusMaster::On => old | BUS_MASTER | MEMORY_SPACE,
             BusMaster::Off => old & !BUS_MASTER,
@@ -175,16 +189,24 @@ impl<K: Kernel> Calls<K> {
         Ok(u16::from_le_bytes(bytes))
     }
 
-    /// Runs a call and tells what it charged: positive if the process has more locked memory after it.
+    /// Makes a call and tells what it charged. Fails only if the call was not made.
     pub(crate) fn charged<T>(
         &mut self,
         call: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<(Result<T, Fault>, Bytes), Fault> {
+    ) -> Result<Charged<T>, Fault> {
         let before = self.locked()?.locked;
         let result = call(self);
-        let after = self.locked()?.locked;
-        Ok((result, after.checked_sub(before).unwrap_or_default()))
+        // What the call did counts, whether or not its charge can be read.
+        let after = self.locked().ok().map(|after| after.locked);
+        let charged = after.map(|after| after.checked_sub(before).unwrap_or_default());
+        Ok(Charged { result, charged })
     }
+}
+
+/// A call that was made, and by how much the process's locked memory has grown with it, if that could be read.
+pub(crate) struct Charged<T> {
+    pub(crate) result: Result<T, Fault>,
+    pub(crate) charged: Option<Bytes>,
 }
 
 fn fault(call: Call, errno: Errno) -> Fault {

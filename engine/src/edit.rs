@@ -1,4 +1,4 @@
-//! Edits: what is wanted, and how several wishes for the same TCE settle.
+//! Edits: what is wanted, and how several wishes for the same TCE settle: the last one wins.
 
 use std::collections::BTreeMap;
 
@@ -52,48 +52,44 @@ pub(crate) struct Wish {
     pub(crate) target: Option<Target>,
 }
 
-/// Sorts wishes and lets later ones win where they overlap, so that each TCE has one at most.
-pub(crate) fn settle(mut wishes: Vec<Wish>, page: PageShift) -> Vec<Wish> {
-    if !wishes.is_sorted_by_key(|wish| wish.first) {
-        // Overlapping wishes must keep their order, so a sorted copy is used only if none overlap.
-        let mut sorted = wishes.clone();
-        sorted.sort_unstable_by_key(|wish| wish.first);
-        if are_disjoint(&sorted) {
-            return sorted;
-        }
-        return overlay(&wishes, page);
-    }
-    if are_disjoint(&wishes) {
+/// The same wishes in ascending order, each TCE in one at most: where they overlap, the last one wins.
+pub(crate) fn settle(wishes: Vec<Wish>, page: PageShift) -> Vec<Wish> {
+    if are_settled(&wishes) {
         return wishes;
     }
-    wishes = overlay(&wishes, page);
-    wishes
+    let mut sorted = wishes.clone();
+    sorted.sort_unstable_by_key(|wish| wish.first);
+    // Sorting has lost who came last, so where wishes overlap they are laid over one another as they came.
+    if are_settled(&sorted) { sorted } else { overlay(wishes, page) }
 }
 
-fn are_disjoint(sorted: &[Wish]) -> bool {
-    sorted.windows(2).all(|pair| pair[0].end <= pair[1].first)
+fn are_settled(wishes: &[Wish]) -> bool {
+    wishes.windows(2).all(|pair| pair[0].end <= pair[1].first)
 }
 
-fn overlay(wishes: &[Wish], page: PageShift) -> Vec<Wish> {
+fn overlay(wishes: Vec<Wish>, page: PageShift) -> Vec<Wish> {
     let mut settled: BTreeMap<u64, Wish> = BTreeMap::new();
     for wish in wishes {
-        while let Some(old) = settled
-            .range(..wish.end)
-            .next_back()
-            .map(|(_, old)| *old)
-            .filter(|old| old.end > wish.first)
-        {
-            settled.remove(&old.first);
-            if old.first < wish.first {
-                settled.insert(old.first, Wish { end: wish.first, ..old });
-            }
-            if old.end > wish.end {
-                let skipped = wish.end - old.first;
-                let target = old.target.map(|target| target.advanced(skipped, page));
-                settled.insert(wish.end, Wish { first: wish.end, end: old.end, target });
-            }
-        }
-        settled.insert(wish.first, *wish);
+        cut_out(&mut settled, &wish, page);
+        settled.insert(wish.first, wish);
     }
     settled.into_values().collect()
+}
+
+/// Makes room for a wish: of those that overlap it, only what sticks out stays.
+fn cut_out(settled: &mut BTreeMap<u64, Wish>, wish: &Wish, page: PageShift) {
+    while let Some(old) = last_before(settled, wish.end).filter(|old| old.end > wish.first) {
+        settled.remove(&old.first);
+        if old.first < wish.first {
+            settled.insert(old.first, Wish { end: wish.first, ..old });
+        }
+        if old.end > wish.end {
+            let target = old.target.map(|target| target.advanced(wish.end - old.first, page));
+            settled.insert(wish.end, Wish { first: wish.end, end: old.end, target });
+        }
+    }
+}
+
+fn last_before(settled: &BTreeMap<u64, Wish>, end: u64) -> Option<Wish> {
+    settled.range(..end).next_back().map(|(_, wish)| *wish)
 }

@@ -16,7 +16,8 @@ use crate::{
 /// Why the engine did not do something.
 ///
 /// A `Fault` or a `Batch` means that the kernel failed a call; all others mean that the caller asked for something that
-/// cannot be, and that no call was made for it.
+/// cannot be. They come before any call is made for it, but for what only the kernel can tell: that a group is not
+/// viable or has no backend for us, and that a window came to lie elsewhere ([`LayoutRefusal::Unreachable`]).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// The container has no group, so it has no backend: no windows, no regions, no leases.
@@ -37,7 +38,7 @@ pub enum Error {
     /// A batch cannot be applied.
     #[error(transparent)]
     Edit(#[from] EditRefusal),
-    /// The kernel failed a call. Nothing has changed.
+    /// The kernel failed a call. What it did not do has not been noted; the operation says how far it came.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// The kernel failed a call of a batch.

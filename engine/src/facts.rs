@@ -134,6 +134,14 @@ impl ContainerFacts {
         }
     }
 
+    /// The largest size a window that starts here can have: the low one ends where the high one starts.
+    #[must_use]
+    pub fn size_max_at(&self, start: Iova) -> Bytes {
+        let end =
+            if start < SECOND_WINDOW_START { SECOND_WINDOW_START } else { Iova::new(u64::MAX) };
+        end.offset_from(start).unwrap_or_default()
+    }
+
     /// Where a window that is created will start. On powernv its slot tells. On pseries the firmware makes a *dynamic*
     /// window, which starts high whatever its slot, of all but a request that resembles the default window
     /// (`is_default_window_request`).

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::{
     addr::Iova,
     errno::Errno,
-    kernel::{CreateCall, GroupNumber, MapCall, MemoryRange, Raw, UnmapCall},
+    kernel::{CreateCall, Extension, GroupNumber, MapCall, MemoryRange, Raw, UnmapCall},
 };
 
 /// The kinds of kernel calls, for counting.
@@ -101,8 +101,8 @@ pub enum Call {
     OpenDevice(String),
     /// Closing a container, group or device.
     Close(&'static str),
-    /// `VFIO_CHECK_EXTENSION` for the backend.
-    CheckBackend,
+    /// `VFIO_CHECK_EXTENSION`.
+    CheckExtension(Extension),
     /// `VFIO_GROUP_GET_STATUS`.
     GroupStatus(GroupNumber),
     /// `VFIO_GROUP_SET_CONTAINER`.
@@ -141,7 +141,7 @@ impl Call {
             | Self::OpenDevice(_)
             | Self::Close(_)
             | Self::LockedMemory => Operation::Descriptor,
-            Self::CheckBackend | Self::GroupStatus(_) | Self::Info => Operation::Query,
+            Self::CheckExtension(_) | Self::GroupStatus(_) | Self::Info => Operation::Query,
             Self::SetContainer(_) | Self::UnsetContainer(_) | Self::SetIommu => Operation::Attach,
             Self::CommandRegister(_) => Operation::DeviceAccess,
             Self::Register(_) => Operation::Register,
@@ -161,7 +161,7 @@ impl fmt::Display for Call {
             Self::OpenGroup(group) => write!(f, "opening /dev/vfio/{group}"),
             Self::OpenDevice(address) => write!(f, "VFIO_GROUP_GET_DEVICE_FD of {address}"),
             Self::Close(what) => write!(f, "closing the {what}"),
-            Self::CheckBackend => f.write_str("VFIO_CHECK_EXTENSION of VFIO_SPAPR_TCE_v2_IOMMU"),
+            Self::CheckExtension(extension) => write!(f, "VFIO_CHECK_EXTENSION of {extension}"),
             Self::GroupStatus(group) => write!(f, "VFIO_GROUP_GET_STATUS of group {group}"),
             Self::SetContainer(group) => write!(f, "VFIO_GROUP_SET_CONTAINER of group {group}"),
             Self::UnsetContainer(group) => write!(f, "VFIO_GROUP_UNSET_CONTAINER of group {group}"),

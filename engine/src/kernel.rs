@@ -137,6 +137,16 @@ pub enum Extension {
     SpaprTceV2,
 }
 
+impl fmt::Display for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SpaprTceV1 => "VFIO_SPAPR_TCE_IOMMU",
+            Self::Eeh => "VFIO_EEH",
+            Self::SpaprTceV2 => "VFIO_SPAPR_TCE_v2_IOMMU",
+        })
+    }
+}
+
 /// `VFIO_GROUP_GET_STATUS`'s answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupStatus {

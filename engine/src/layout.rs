@@ -157,7 +157,7 @@ pub struct Layouts<'a> {
     pub slots: [SlotUse; 2],
     /// Whether the default window is made and charged already.
     pub default_made: bool,
-    /// Whether a dynamic window of pseries stands.
+    /// Whether a dynamic window of pseries stands. The kernel makes none beside it, be it like the default window.
     pub dynamic_made: bool,
 }
 
@@ -178,7 +178,7 @@ impl Layouts<'_> {
         found
     }
 
-    /// The slots that can get a window: a second one only if there may be two, and only behind a first one.
+    /// The slots that can get a window.
     fn open_slots(&self) -> impl Iterator<Item = Slot> {
         let windows_max = usize::from(self.facts.windows_max);
         Slot::ALL.into_iter().filter(move |slot| {
@@ -197,10 +197,10 @@ impl Layouts<'_> {
     }
 
     fn created(&self, slot: Slot, page: PageShift, size: Bytes) -> Vec<Candidate> {
-        if self.dynamic_made && self.facts.is_dynamic(slot, page, size) {
+        let start = self.facts.created_start(slot, page, size);
+        if self.dynamic_made || size > self.facts.size_max_at(start) {
             return Vec::new();
         }
-        let start = self.facts.created_start(slot, page, size);
         let extra = match (slot, self.slots[0]) {
             (Slot::One, SlotUse::DefaultWindow) => {
                 self.default_candidate().map_or(Bytes::ZERO, |default| default.table.charge)

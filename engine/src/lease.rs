@@ -12,7 +12,7 @@ use crate::{
     addr::{Bytes, Iova},
     kernel::GroupNumber,
     slots::{Handle, Slots},
-    window::{Claim, Run, WindowId},
+    window::{Claim, ClaimRefusal, Run, WindowId},
 };
 
 /// The most leases of a container, those that ended and are remembered included.
@@ -129,10 +129,18 @@ pub struct Lease {
     pub state: LeaseState,
 }
 
+impl Lease {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
+
 /// Why a lease is not granted, or not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LeaseRefusal {
-    /// The handle is of a lease that ended so long ago that it is forgotten, or of another engine.
+    /// The handle is of a lease that ended so long ago that it is forgotten.
     #[error("{0} is not known (any more)")]
     Stale(LeaseId),
     /// It ended.
@@ -173,7 +181,7 @@ pub enum LeaseRefusal {
         /// What would have been set.
         wanted: u64,
     },
-    /// The range, or any of this size, is leased already or reserved.
+    /// The range is leased already, or there is none of this size that is neither leased nor reserved.
     #[error("{window} has no free range of {size}{}", .at.map(|at| format!(" at {at}")).unwrap_or_default())]
     NoRoom {
         /// The window.
@@ -183,10 +191,13 @@ pub enum LeaseRefusal {
         /// Where it must be, if that was said.
         at: Option<Iova>,
     },
+    /// The window does not admit the range.
+    #[error(transparent)]
+    Claim(#[from] ClaimRefusal),
     /// The window is gone.
     #[error("{0} is gone")]
     NoWindow(WindowId),
-    /// Too many leases.
+    /// Too many leases, those included that ended and whose event nobody took.
     #[error("there are {LEASES_MAX} leases already, the most there can be")]
     TooMany,
 }

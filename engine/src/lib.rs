@@ -31,8 +31,8 @@ pub mod window;
 
 pub use crate::{
     engine::{
-        Applied, Charge, ChargeSubject, Closed, Engine, LayoutGrant, LeaseGrant, LeaseRequest,
-        WindowState,
+        Applied, CHARGES_MAX, Charge, ChargeSubject, Closed, Engine, LayoutGrant, LeaseGrant,
+        LeaseRequest, WindowState,
     },
     error::Error,
     slots::Handle,

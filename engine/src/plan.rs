@@ -52,8 +52,10 @@ impl PlannedCall {
 pub struct Plan {
     /// In the order in which they are made.
     pub calls: Vec<PlannedCall>,
-    /// TCEs that the calls set.
+    /// TCEs that the calls set or replace.
     pub tces_set: u64,
+    /// Those of them that replace nothing.
+    pub tces_new: u64,
     /// TCEs that the calls clear, those that are set now.
     pub tces_cleared: u64,
     /// TCEs that are as wished already.
@@ -79,19 +81,19 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn unmap(&mut self, wish: &Wish) {
-        let mut set = self.table.within(wish.first, wish.end);
-        let Some(first) = set.next() else { return };
-        let last = set.last().unwrap_or(first);
-        // Everything set between these two is to go, so one range serves.
-        let cleared: u64 = self.table.within(wish.first, wish.end).map(|run| run.pages).sum();
-        self.plan.tces_cleared += cleared;
-        self.push(first.first, last.end(), Action::Unmap);
+        // A call begins at a TCE that is set, and takes in all that its length allows, holes included.
+        for run in self.table.within(wish.first, wish.end) {
+            self.plan.tces_cleared += run.pages;
+            self.push(run.first, run.end(), Action::Unmap);
+        }
     }
 
     fn map(&mut self, wish: &Wish, target: Target) {
         let page = self.table.page();
         let mut next = wish.first;
+        self.plan.tces_new += wish.end - wish.first;
         for run in self.table.within(wish.first, wish.end) {
+            self.plan.tces_new -= run.pages;
             let wanted = target.advanced(run.first - wish.first, page);
             if is_same(&run, &wanted) {
                 self.map_piece(next, run.first, wish, target);

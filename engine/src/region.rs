@@ -57,11 +57,13 @@ pub enum RegionRefusal {
     #[error("{0} is registered no more")]
     Gone(RegionId),
     /// Something points into it. The kernel would say yes and leak (`tce_iommu_unregister_pages`).
-    #[error("{region} has {tces} TCEs pointing into it, so it stays registered: unmap them first")]
+    #[error(
+        "{region} has {tces} TCEs that point into it or may do so, so it stays registered: unmap them first"
+    )]
     Mapped {
         /// The region.
         region: RegionId,
-        /// TCEs pointing into it.
+        /// TCEs that point into it, or may do so because they are quarantined.
         tces: u64,
     },
     /// A range leaves the region.
@@ -132,7 +134,8 @@ impl Region {
     }
 }
 
-/// The regions of a container.
+/// The regions of a container. The places of those that are gone are remembered for the container's whole life, so that
+/// no handle of before comes to mean another region.
 #[derive(Debug)]
 pub struct Regions(Slots<Region>);
 
@@ -169,15 +172,6 @@ impl Regions {
 
     pub(crate) fn insert(&mut self, region: Region) -> RegionId {
         RegionId(self.0.insert(region).expect("room was checked"))
-    }
-
-    /// Checks that nothing points into a region.
-    pub(crate) fn check_unused(&self, id: RegionId) -> Result<MemoryRange, RegionRefusal> {
-        let region = self.get(id)?;
-        if region.tces > 0 {
-            return Err(RegionRefusal::Mapped { region: id, tces: region.tces });
-        }
-        Ok(region.range)
     }
 
     pub(crate) fn remove(&mut self, id: RegionId) {

@@ -49,6 +49,10 @@ pub struct MappedRun {
 }
 
 impl MappedRun {
+    fn of_entry((first, (pages, target)): (&u64, &(u64, Target))) -> Self {
+        Self { first: *first, pages: *pages, target: *target }
+    }
+
     /// The index behind the last TCE.
     #[must_use]
     pub const fn end(&self) -> u64 {
@@ -99,12 +103,10 @@ impl Table {
 
     /// The mapped runs between `first` and `end`, cut to that range, ascending.
     pub fn within(&self, first: u64, end: u64) -> impl Iterator<Item = MappedRun> + '_ {
-        let before = self.runs.range(..first).next_back().filter(|(at, (n, _))| *at + n > first);
-        before
-            .into_iter()
-            .chain(self.runs.range(first..end.max(first)))
-            .map(|(at, (pages, target))| MappedRun { first: *at, pages: *pages, target: *target })
-            .map(move |run| run.clipped(first, end, self.page))
+        let end = end.max(first);
+        let reaching_in = self.last_before(first).filter(|run| run.end() > first && first < end);
+        let inside = self.runs.range(first..end).map(MappedRun::of_entry);
+        reaching_in.into_iter().chain(inside).map(move |run| run.clipped(first, end, self.page))
     }
 
     /// Whether nothing is mapped between `first` and `end`.
@@ -115,6 +117,9 @@ impl Table {
 
     /// Forgets what is mapped between `first` and `end`, and hands each run of it to `forgotten`.
     pub(crate) fn clear(&mut self, first: u64, end: u64, mut forgotten: impl FnMut(&MappedRun)) {
+        if first >= end {
+            return;
+        }
         while let Some(run) = self.last_before(end).filter(|run| run.end() > first) {
             self.runs.remove(&run.first);
             let cut = run.clipped(first, end, self.page);
@@ -149,8 +154,7 @@ impl Table {
     }
 
     fn last_before(&self, end: u64) -> Option<MappedRun> {
-        let (first, (pages, target)) = self.runs.range(..end).next_back()?;
-        Some(MappedRun { first: *first, pages: *pages, target: *target })
+        self.runs.range(..end).next_back().map(MappedRun::of_entry)
     }
 
     fn joins(&self, low: &MappedRun, high: &MappedRun) -> bool {

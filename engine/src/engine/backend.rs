@@ -1,14 +1,19 @@
 //! What a container has as long as it has a group.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    addr::{Bytes, PageShift},
+    addr::{Bytes, PageShift, Pages},
     facts::{ContainerFacts, Slot},
     kernel::{DeviceFd, Fd, GroupFd, GroupNumber},
     layout::{Layouts, SlotUse},
-    region::{RegionId, RegionRefusal, Regions},
+    lease::LeaseId,
+    region::RegionId,
     table::Table,
-    window::{Origin, Run, Window, WindowId},
+    window::{Claim, Origin, Run, Window, WindowId},
 };
+
+use super::ChargeSubject;
 
 /// An open device of a group.
 pub(super) struct Device {
@@ -30,11 +35,13 @@ pub(super) enum Made {
     AtFirstUse,
 }
 
-/// A range whose TCEs are not known, with the regions they may point into.
+/// A range of a lease whose TCEs are not known, with the regions they may point into besides those in the table. A
+/// lease has one at most: it grows.
 #[derive(Debug)]
 pub(super) struct Quarantine {
+    pub(super) lease: LeaseId,
     pub(super) run: Run,
-    pub(super) regions: Vec<RegionId>,
+    pub(super) regions: BTreeSet<RegionId>,
 }
 
 /// A window and what is mapped in it.
@@ -57,10 +64,47 @@ impl WindowState {
         &self.window
     }
 
-    /// What is mapped in it.
+    /// What is mapped in it. Where it is quarantined, this is what was to be restored and perhaps was not.
     #[must_use]
     pub const fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The ranges whose TCEs are not known, because a failed batch could not be undone there. They are open again
+    /// when their lease has ended.
+    pub fn quarantined(&self) -> impl Iterator<Item = Claim> {
+        self.quarantines.iter().map(|quarantine| self.claim_of(quarantine.run))
+    }
+
+    /// The bus addresses of a run of this window.
+    pub(super) fn claim_of(&self, run: Run) -> Claim {
+        self.claim(run.first(), run.end())
+    }
+
+    fn claim(&self, first: u64, end: u64) -> Claim {
+        let size = self.window.bytes_of(Pages::new(end - first));
+        Claim { start: self.window.iova_of(first), size }
+    }
+
+    /// Closes TCEs of a lease to edits, with the regions they may point into.
+    ///
+    /// # Panics
+    /// If they are none, or not of this window.
+    pub(super) fn quarantine(
+        &mut self,
+        lease: LeaseId,
+        (mut first, mut end): (u64, u64),
+        mut regions: BTreeSet<RegionId>,
+    ) -> Claim {
+        if let Some(at) = self.quarantines.iter().position(|old| old.lease == lease) {
+            let old = self.quarantines.swap_remove(at);
+            (first, end) = (first.min(old.run.first()), end.max(old.run.end()));
+            regions.extend(old.regions);
+        }
+        let claim = self.claim(first, end);
+        let run = self.window.admit(claim, &[]).expect("TCEs of a lease lie in its window");
+        self.quarantines.push(Quarantine { lease, run, regions });
+        claim
     }
 }
 
@@ -76,13 +120,12 @@ pub(super) struct Backend {
     pub(super) facts: ContainerFacts,
     pub(super) groups: Vec<Group>,
     pub(super) slots: [SlotState; 2],
-    pub(super) regions: Regions,
 }
 
 impl Backend {
     pub(super) fn new(facts: ContainerFacts, group: Group) -> Self {
         let slots = [SlotState::Default(Made::AtFirstUse), SlotState::Free];
-        Self { facts, groups: vec![group], slots, regions: Regions::default() }
+        Self { facts, groups: vec![group], slots }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Fd> {
@@ -126,30 +169,27 @@ impl Backend {
         Layouts { facts: &self.facts, slots, default_made, dynamic_made }
     }
 
+    /// Whether the kernel has made the default window, and what its charge is for; `None` once it is given up.
+    pub(super) fn default_window(&mut self) -> Option<(&mut Made, ChargeSubject)> {
+        match &mut self.slots[0] {
+            SlotState::Default(made) => Some((made, ChargeSubject::DefaultWindow)),
+            SlotState::Window(state) if state.window.origin == Origin::DefaultWindow => {
+                Some((&mut state.made, ChargeSubject::Window(state.window.id)))
+            }
+            SlotState::Window(_) | SlotState::Free => None,
+        }
+    }
+
     /// What the default window charges when it is made.
     pub(super) fn default_charge(&self) -> Bytes {
         let shape = self.facts.geometry().shape(PageShift::K4, self.facts.default_window, 1);
         shape.map_or(Bytes::ZERO, |shape| shape.charge)
     }
 
-    /// Checks that no TCE can point into a region.
-    pub(super) fn check_unused(&self, id: RegionId) -> Result<(), RegionRefusal> {
-        self.regions.check_unused(id)?;
+    /// How many TCEs may point into a region although the table does not say so.
+    pub(super) fn suspect_tces(&self, region: RegionId) -> u64 {
         let quarantines = self.windows().flat_map(|state| &state.quarantines);
-        let tces = quarantines
-            .filter(|quarantine| quarantine.regions.contains(&id))
-            .map(|quarantine| quarantine.run.pages().raw())
-            .sum();
-        if tces > 0 {
-            return Err(RegionRefusal::Mapped { region: id, tces });
-        }
-        Ok(())
-    }
-
-    /// Whether a window is the default one and not made yet.
-    pub(super) fn awaits_first_use(&self, id: WindowId) -> bool {
-        self.window(id).is_some_and(|state| {
-            state.window.origin == Origin::DefaultWindow && state.made == Made::AtFirstUse
-        })
+        let suspect = quarantines.filter(|quarantine| quarantine.regions.contains(&region));
+        suspect.map(|quarantine| quarantine.run.pages().raw()).sum()
     }
 }

@@ -1,10 +1,13 @@
 //! Batches: edits are checked in full, planned, made, and undone if the kernel fails one of their calls.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    addr::Pages,
-    calls::Calls,
+    addr::{Bytes, Pages},
+    calls::{Calls, Charged},
     edit::{BATCH_EDITS_MAX, Edit, Wish, settle},
     error::{BatchFailure, EditRefusal, Error, Undone},
+    facts::ReservedRange,
     fault::Fault,
     kernel::{ContainerFd, Kernel, MapCall, UnmapCall},
     lease::{EndCause, Lease, LeaseId, LeaseRefusal, Timestamp},
@@ -15,8 +18,8 @@ use crate::{
 };
 
 use super::{
-    Engine,
-    backend::{Backend, Quarantine, WindowState},
+    ChargeSubject, Engine,
+    backend::{Made, WindowState},
 };
 
 /// What a batch did.
@@ -36,6 +39,7 @@ pub struct Applied {
 
 /// A batch that is checked and planned.
 struct Prepared {
+    lease: LeaseId,
     window: WindowId,
     wishes: Vec<Wish>,
     plan: Plan,
@@ -68,7 +72,7 @@ impl<K: Kernel> Engine<K> {
 
     fn prepare(&self, id: LeaseId, edits: &[Edit], now: Timestamp) -> Result<Prepared, Error> {
         let lease = self.leases.active(id)?;
-        if lease.expires.is_some_and(|at| at <= now) {
+        if lease.is_over(now) {
             return Err(LeaseRefusal::Ended { lease: id, cause: EndCause::Expired }.into());
         }
         if edits.len() > BATCH_EDITS_MAX {
@@ -76,13 +80,14 @@ impl<K: Kernel> Engine<K> {
         }
         let backend = self.backend()?;
         let state = backend.window(lease.window).ok_or(LeaseRefusal::NoWindow(lease.window))?;
-        let admission = Admission { backend, state, id, lease };
+        let (reserved, regions) = (&backend.facts.reserved, &self.regions);
+        let admission = Admission { reserved, regions, state, id, lease };
         let wishes: Result<Vec<Wish>, EditRefusal> =
             edits.iter().enumerate().map(|(index, edit)| admission.admit(index, edit)).collect();
         let wishes = settle(wishes?, state.window.page);
-        check_quota(id, lease, state, &wishes)?;
         let plan = plan(&state.table, &wishes);
-        Ok(Prepared { window: lease.window, wishes, plan })
+        check_quota(id, lease, &plan)?;
+        Ok(Prepared { lease: id, window: lease.window, wishes, plan })
     }
 
     fn execute(&mut self, prepared: &Prepared) -> Result<(), Error> {
@@ -98,82 +103,83 @@ impl<K: Kernel> Engine<K> {
 
     /// Makes one call. The first one on the default window makes that window, so it is measured.
     pub(super) fn make(&mut self, id: WindowId, call: PlannedCall) -> Result<(), Fault> {
-        let Some(window) = self.window_of(id) else { return Ok(()) };
         let container = self.container();
-        if !self.backend().is_ok_and(|backend| backend.awaits_first_use(id)) {
+        let state = self.window(id);
+        let window = state.window;
+        if state.made == Made::Yes {
             return send(&mut self.calls, container, &window, call);
         }
-        let (result, charged) =
-            self.calls.charged(|calls| send(calls, container, &window, call))?;
-        if !charged.is_zero() {
-            self.note_first_use(id, charged);
-        }
+        let call = self.calls.charged(|calls| send(calls, container, &window, call))?;
+        let Charged { result, charged } = self.note_default_made(call);
+        self.note_charge(ChargeSubject::Leaked, Bytes::ZERO, charged);
         result
     }
 
-    fn window_of(&self, id: WindowId) -> Option<Window> {
-        self.backend().ok()?.window(id).map(|state| state.window)
+    /// # Panics
+    /// If it is gone.
+    fn window(&self, id: WindowId) -> &WindowState {
+        let window = self.backend().ok().and_then(|backend| backend.window(id));
+        window.expect("a window outlives what is done to it")
     }
 
-    /// Puts back what the table says, in the ranges of the calls that were made and of the one that failed. A failed
-    /// map has emptied what it had replaced (`tce_iommu_clear`).
+    /// Puts back what the table says, the newest call first. What a call that succeeded did is undone; of one that
+    /// failed, an unmap has done nothing, and a map has emptied what it had replaced (`tce_iommu_clear`).
     fn undo(&mut self, prepared: &Prepared, failed: usize) -> Undone {
-        let id = prepared.window;
-        for (index, call) in prepared.plan.calls[..=failed].iter().enumerate().rev() {
-            if let Err(fault) = self.put_back(id, *call, index < failed) {
-                return self.quarantine(prepared, failed, fault);
+        let Prepared { window, ref plan, .. } = *prepared;
+        for (index, call) in plan.calls[..=failed].iter().enumerate().rev() {
+            let put_back = match call.action {
+                Action::Unmap if index == failed => Ok(()),
+                Action::Map { .. } if index < failed => {
+                    self.unmap_holes(window, call).and_then(|()| self.map_again(window, call))
+                }
+                Action::Unmap | Action::Map { .. } => self.map_again(window, call),
+            };
+            if let Err(fault) = put_back {
+                return self.quarantine(prepared, &plan.calls[..=index], fault);
             }
         }
         Undone::Restored
     }
 
-    fn put_back(&mut self, id: WindowId, call: PlannedCall, was_made: bool) -> Result<(), Fault> {
-        let Some(state) = self.backend().ok().and_then(|backend| backend.window(id)) else {
-            return Ok(());
-        };
-        let old: Vec<MappedRun> = state.table.within(call.first, call.end()).collect();
-        if was_made && matches!(call.action, Action::Map { .. }) {
-            for (first, end) in holes(&old, call.first, call.end()) {
-                self.make(id, PlannedCall { first, pages: end - first, action: Action::Unmap })?;
-            }
-        }
-        for run in old {
-            let Target { address, access, .. } = run.target;
-            let action = Action::Map { address, access };
-            self.make(id, PlannedCall { first: run.first, pages: run.pages, action })?;
-        }
-        Ok(())
+    /// Unmaps what a call has mapped where the table has nothing.
+    fn unmap_holes(&mut self, id: WindowId, call: &PlannedCall) -> Result<(), Fault> {
+        let mapped = self.window(id).table.within(call.first, call.end());
+        let holes = holes(mapped, call.first, call.end());
+        holes.into_iter().try_for_each(|(first, end)| {
+            self.make(id, PlannedCall { first, pages: end - first, action: Action::Unmap })
+        })
     }
 
-    fn quarantine(&mut self, prepared: &Prepared, failed: usize, fault: Fault) -> Undone {
-        let touched = &prepared.plan.calls[..=failed];
-        let first = touched.iter().map(|call| call.first).min().unwrap_or_default();
-        let end = touched.iter().map(PlannedCall::end).max().unwrap_or_default();
-        let window = prepared.window;
-        let targets = prepared.wishes.iter().filter_map(|wish| wish.target);
-        let mut regions: Vec<RegionId> = targets.map(|target| target.region).collect();
-        regions.sort_unstable();
-        regions.dedup();
-        let backend = self.backend_mut().expect("a batch has a backend");
-        let state = backend.window_mut(window).expect("a batch has a window");
-        let start = state.window.iova_of(first);
-        let size = state.window.bytes_of(Pages::new(end - first));
-        let claim = Claim { start, size };
-        let run = state.window.admit(claim, &[]).expect("calls stay inside their window");
-        state.quarantines.push(Quarantine { run, regions });
+    /// Maps what the table has in the range of a call.
+    fn map_again(&mut self, id: WindowId, call: &PlannedCall) -> Result<(), Fault> {
+        let mapped: Vec<MappedRun> = self.window(id).table.within(call.first, call.end()).collect();
+        mapped.into_iter().try_for_each(|MappedRun { first, pages, target }| {
+            let action = Action::Map { address: target.address, access: target.access };
+            self.make(id, PlannedCall { first, pages, action })
+        })
+    }
+
+    /// Closes the range of the calls that could not be undone.
+    fn quarantine(&mut self, prepared: &Prepared, calls: &[PlannedCall], fault: Fault) -> Undone {
+        let Prepared { lease, window, ref wishes, .. } = *prepared;
+        let first = calls.iter().map(|call| call.first).min().unwrap_or_default();
+        let end = calls.iter().map(PlannedCall::end).max().unwrap_or_default();
+        let targets = wishes.iter().filter_map(|wish| wish.target);
+        let regions: BTreeSet<RegionId> = targets.map(|target| target.region).collect();
+        let state = self.backend_mut().ok().and_then(|backend| backend.window_mut(window));
+        let state = state.expect("a window outlives its batches");
+        let claim = state.quarantine(lease, (first, end), regions);
         Undone::Quarantined { window, claim, fault }
     }
 
     /// Notes in the table what the calls have made true.
     fn commit(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { window, wishes, plan } = prepared;
-        for wish in wishes {
-            self.forget(window, wish.first, wish.end);
-            if let Some(target) = wish.target {
-                self.note(
-                    window,
-                    MappedRun { first: wish.first, pages: wish.end - wish.first, target },
-                );
+        let Prepared { window, wishes, plan, .. } = prepared;
+        let mut ledger = self.ledger(window);
+        for Wish { first, end, target } in wishes {
+            match target {
+                Some(target) => ledger.set(MappedRun { first, pages: end - first, target }),
+                None => ledger.clear(first, end),
             }
         }
         let (map_calls, unmap_calls) =
@@ -184,32 +190,12 @@ impl<K: Kernel> Engine<K> {
         let Plan { tces_set, tces_cleared, tces_kept, .. } = plan;
         Applied { map_calls, unmap_calls, tces_set, tces_cleared, tces_kept }
     }
-
-    fn note(&mut self, window: WindowId, run: MappedRun) {
-        let backend = self.backend_mut().expect("a table has a backend");
-        backend.regions.add_tces(run.target.region, run.pages);
-        backend.window_mut(window).expect("a table has a window").table.set(run);
-        self.leases.add_tces(run.target.lease, run.pages);
-    }
-
-    /// Forgets what the table has between two TCEs.
-    pub(super) fn forget(&mut self, window: WindowId, first: u64, end: u64) {
-        let mut forgotten = Vec::new();
-        let backend = self.backend_mut().expect("a table has a backend");
-        let state = backend.window_mut(window).expect("a table has a window");
-        state.table.clear(first, end, |run| forgotten.push(*run));
-        for run in &forgotten {
-            backend.regions.remove_tces(run.target.region, run.pages);
-        }
-        for run in forgotten {
-            self.leases.remove_tces(run.target.lease, run.pages);
-        }
-    }
 }
 
 /// What an edit is checked against.
 struct Admission<'a> {
-    backend: &'a Backend,
+    reserved: &'a [ReservedRange],
+    regions: &'a Regions,
     state: &'a WindowState,
     id: LeaseId,
     lease: &'a Lease,
@@ -221,17 +207,16 @@ impl Admission<'_> {
         let run = self
             .state
             .window
-            .admit(claim, &self.backend.facts.reserved)
+            .admit(claim, self.reserved)
             .map_err(|refusal| EditRefusal::Claim { edit: index, refusal })?;
         self.check_lease(claim, run, edit)
             .map_err(|refusal| EditRefusal::Lease { edit: index, refusal })?;
         if let Some(quarantine) = self.state.quarantines.iter().find(|it| it.run.overlaps(run)) {
-            let claim = claim_of(&self.state.window, quarantine.run);
+            let claim = self.state.claim_of(quarantine.run);
             return Err(EditRefusal::Quarantined { edit: index, claim });
         }
-        let target = self
-            .target(&self.backend.regions, edit)
-            .map_err(|refusal| EditRefusal::Region { edit: index, refusal })?;
+        let target =
+            self.target(edit).map_err(|refusal| EditRefusal::Region { edit: index, refusal })?;
         Ok(Wish { first: run.first(), end: run.end(), target })
     }
 
@@ -248,40 +233,32 @@ impl Admission<'_> {
         }
     }
 
-    fn target(&self, regions: &Regions, edit: &Edit) -> Result<Option<Target>, RegionRefusal> {
+    fn target(&self, edit: &Edit) -> Result<Option<Target>, RegionRefusal> {
         let Edit::Map { region, offset, size, access, .. } = *edit else { return Ok(None) };
-        let address = regions.locate(region, offset, size, self.state.window.page)?;
+        let address = self.regions.locate(region, offset, size, self.state.window.page)?;
         Ok(Some(Target { address, access, region, lease: self.id }))
     }
 }
 
-fn check_quota(
-    id: LeaseId,
-    lease: &Lease,
-    state: &WindowState,
-    wishes: &[Wish],
-) -> Result<(), LeaseRefusal> {
-    let mut wanted = lease.tces;
-    for wish in wishes {
-        let set: u64 = state.table.within(wish.first, wish.end).map(|run| run.pages).sum();
-        wanted -= set;
-        wanted += wish.target.map_or(0, |_| wish.end - wish.first);
-    }
+fn check_quota(id: LeaseId, lease: &Lease, plan: &Plan) -> Result<(), LeaseRefusal> {
+    // All that is set in the range of a lease belongs to it.
+    let wanted = lease.tces + plan.tces_new - plan.tces_cleared;
     if wanted > lease.tces_max {
         return Err(LeaseRefusal::Quota { lease: id, tces_max: lease.tces_max, wanted });
     }
     Ok(())
 }
 
-/// The gaps that sorted runs leave between `first` and `end`.
-fn holes(runs: &[MappedRun], first: u64, end: u64) -> Vec<(u64, u64)> {
-    let starts = std::iter::once(first).chain(runs.iter().map(MappedRun::end));
-    let ends = runs.iter().map(|run| run.first).chain(std::iter::once(end));
-    starts.zip(ends).filter(|(start, end)| start < end).collect()
-}
-
-fn claim_of(window: &Window, run: Run) -> Claim {
-    Claim { start: window.iova_of(run.first()), size: window.bytes_of(run.pages()) }
+/// The gaps that ascending runs leave between `first` and `end`.
+fn holes(runs: impl Iterator<Item = MappedRun>, first: u64, end: u64) -> Vec<(u64, u64)> {
+    let mut holes = Vec::new();
+    let mut at = first;
+    for run in runs {
+        holes.extend((at < run.first).then_some((at, run.first)));
+        at = run.end();
+    }
+    holes.extend((at < end).then_some((at, end)));
+    holes
 }
 
 fn send<K: Kernel>(

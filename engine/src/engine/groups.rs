@@ -6,7 +6,7 @@ use crate::{
     facts::ContainerFacts,
     fault::Fault,
     kernel::{DeviceFd, Extension, GroupFd, GroupNumber, Kernel, Platform},
-    lease::EndCause,
+    lease::{EndCause, LeaseId},
 };
 
 use super::{
@@ -63,23 +63,29 @@ impl<K: Kernel> Engine<K> {
 
     fn make_backend(&mut self, group: GroupNumber) -> Result<ContainerFacts, Error> {
         let container = self.container();
-        if !self.calls.has_extension(container, Extension::SpaprTceV2) {
+        if !self.calls.has_extension(container, Extension::SpaprTceV2)? {
             return Err(GroupRefusal::NoSuchBackend.into());
         }
         self.calls.set_iommu(container)?;
         let info = self.calls.info(container)?;
-        let eeh = self.calls.has_extension(container, Extension::Eeh);
+        let eeh = self.calls.has_extension(container, Extension::Eeh)?;
         let facts = ContainerFacts::new(&info, &self.calls.system(), eeh);
         facts.ok_or_else(|| GroupRefusal::NoDynamicWindows(group).into())
     }
 
     /// Opens a device of an attached group, and lets it start transfers. While it is open, an unbinding of its driver
-    /// waits for us.
+    /// waits for us. A device that is open already is not opened twice.
     ///
     /// # Errors
     /// [`GroupRefusal::Attached`] if the group is not, [`Error::Fault`].
     pub fn open_device(&mut self, group: GroupNumber, address: &str) -> Result<DeviceFd, Error> {
-        let fd = self.attached(group)?.fd;
+        let Group { fd, devices, .. } = self.attached(group)?;
+        let fd = *fd;
+        if let Some(device) = devices.iter().find(|device| device.address == address) {
+            let device = device.fd;
+            self.calls.set_bus_master(device, address, BusMaster::On)?;
+            return Ok(device);
+        }
         let device = self.calls.open_device(fd, address)?;
         if let Err(fault) = self.calls.set_bus_master(device, address, BusMaster::On) {
             let _ = self.calls.close(device.fd(), "device");
@@ -141,17 +147,19 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// In the fixed order: devices quiet, leases unmapped, memory unregistered, windows removed.
+    /// In the fixed order: leases closed to edits, devices quiet, leases unmapped, memory unregistered, windows
+    /// removed.
     fn take_down(&mut self, cause: EndCause) -> Result<(), Error> {
-        self.quiesce_devices()?;
-        self.end_all_leases(cause)?;
-        self.remove_windows()?;
-        self.unregister_all()
+        let live: Vec<LeaseId> = self.leases.live().map(|(id, _)| id).collect();
+        self.end_leases(&live, cause)?;
+        self.unregister_all()?;
+        self.remove_windows()
     }
 
     /// Closes the group's devices and takes it out of the container. Nothing of the container is in use any more.
     fn release_group(&mut self, number: GroupNumber) -> Result<(), Error> {
         while let Some(device) = self.attached(number)?.devices.pop() {
+            // Linux lets go of a descriptor even if closing it fails, so it is not tried again.
             self.calls.close(device.fd.fd(), "device")?;
         }
         let fd = self.attached(number)?.fd;

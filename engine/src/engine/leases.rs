@@ -6,8 +6,11 @@ use crate::{
     edit::Wish,
     error::Error,
     kernel::Kernel,
-    lease::{EndCause, Holder, Lease, LeaseEnded, LeaseId, LeaseRefusal, LeaseState, Timestamp},
-    plan::{Action, PlannedCall, plan},
+    lease::{
+        EndCause, Holder, LEASES_MAX, Lease, LeaseEnded, LeaseId, LeaseRefusal, LeaseState,
+        Timestamp,
+    },
+    plan::{Action, CALL_TCES_MAX, PlannedCall, plan},
     window::{Claim, Run, Window, WindowId},
 };
 
@@ -78,10 +81,8 @@ impl<K: Kernel> Engine<K> {
         };
         let no_room =
             LeaseRefusal::NoRoom { window: request.window, size: request.size, at: request.at };
-        let claim = placed.ok_or_else(|| no_room.clone())?;
-        let Ok(run) = window.admit(claim, &backend.facts.reserved) else {
-            return Err(no_room.into());
-        };
+        let Some(claim) = placed else { return Err(no_room.into()) };
+        let run = window.admit(claim, &backend.facts.reserved).map_err(LeaseRefusal::from)?;
         if self.leases_of(request.window).any(|(_, lease)| lease.run.overlaps(run)) {
             return Err(no_room.into());
         }
@@ -100,8 +101,10 @@ impl<K: Kernel> Engine<K> {
             if gap >= size {
                 break;
             }
-            let end = claim.start.checked_add(claim.size)?;
-            start = start.max(end);
+            // A reserved range may end within a page.
+            let end = claim.start.checked_add(claim.size)?.offset_from(window.start);
+            let used = end.unwrap_or_default().round_up(window.page)?;
+            start = start.max(window.start.checked_add(used)?);
         }
         let room = window.start.checked_add(window.size)?.offset_from(start)?;
         (room >= size).then_some(Claim { start, size })
@@ -113,6 +116,10 @@ impl<K: Kernel> Engine<K> {
     /// [`LeaseRefusal::NoRoom`] or [`LeaseRefusal::NoWindow`] if things changed since it was granted,
     /// [`LeaseRefusal::TooMany`].
     pub fn lease(&mut self, grant: LeaseGrant) -> Result<LeaseId, Error> {
+        // An event that nobody took counts as a lease, which bounds events too.
+        if self.leases.live().count() + self.events.len() >= LEASES_MAX {
+            return Err(LeaseRefusal::TooMany.into());
+        }
         // Granting again is cheap, and then a grant that was kept for too long does no harm.
         let request = LeaseRequest { at: Some(grant.claim.start), ..grant.request };
         let LeaseGrant { request, claim, run } = self.grant_lease(request)?;
@@ -138,7 +145,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`LeaseRefusal::Stale`]; [`Error::Fault`], after which it takes no edits and this can be called again.
     pub fn revoke(&mut self, lease: LeaseId) -> Result<(), Error> {
-        self.end_lease(lease, EndCause::Revoked)
+        match self.leases.get(lease)?.state {
+            LeaseState::Ended(_) => Ok(()),
+            LeaseState::Active | LeaseState::Ending(_) => {
+                self.end_leases(&[lease], EndCause::Revoked)
+            }
+        }
     }
 
     /// Ends every lease whose time is over.
@@ -146,57 +158,65 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// As [`Engine::revoke`].
     pub fn expire(&mut self, now: Timestamp) -> Result<(), Error> {
-        let is_over = |lease: &Lease| lease.expires.is_some_and(|at| at <= now);
+        let live = self.leases.live();
         let over: Vec<LeaseId> =
-            self.leases.live().filter(|(_, lease)| is_over(lease)).map(|(id, _)| id).collect();
-        over.into_iter().try_for_each(|id| self.end_lease(id, EndCause::Expired))
+            live.filter(|(_, lease)| lease.is_over(now)).map(|(id, _)| id).collect();
+        if over.is_empty() {
+            return Ok(());
+        }
+        self.end_leases(&over, EndCause::Expired)
     }
 
-    pub(super) fn end_all_leases(&mut self, cause: EndCause) -> Result<(), Error> {
-        let live: Vec<LeaseId> = self.leases.live().map(|(id, _)| id).collect();
-        live.into_iter().try_for_each(|id| self.end_lease(id, cause))
-    }
-
-    fn end_lease(&mut self, id: LeaseId, cause: EndCause) -> Result<(), Error> {
-        let cause = match self.leases.get(id)?.state {
-            LeaseState::Active => {
-                self.leases.advance(id, LeaseState::Ending(cause));
-                cause
+    /// Ends leases that have not ended yet: edits refused, devices quiet, TCEs gone. After a fault it can be called
+    /// again. A lease that was ending already keeps its cause.
+    pub(super) fn end_leases(&mut self, live: &[LeaseId], cause: EndCause) -> Result<(), Error> {
+        for id in live {
+            if self.leases.get(*id)?.state == LeaseState::Active {
+                self.leases.advance(*id, LeaseState::Ending(cause));
             }
-            LeaseState::Ending(cause) => cause,
-            LeaseState::Ended(_) => return Ok(()),
-        };
+        }
         self.quiesce_devices()?;
+        live.iter().try_for_each(|id| self.finish_lease(*id))
+    }
+
+    fn finish_lease(&mut self, id: LeaseId) -> Result<(), Error> {
         self.clear_lease(id)?;
+        let Lease { state, holder, .. } = self.leases.get(id)?;
+        let (LeaseState::Ending(cause), holder) = (*state, holder.clone()) else { return Ok(()) };
         self.leases.advance(id, LeaseState::Ended(cause));
-        let holder = self.leases.get(id)?.holder.clone();
         self.events.push(LeaseEnded { lease: id, holder, cause });
         Ok(())
     }
 
     /// Unmaps all that a lease has mapped, or may have where its range is quarantined.
     fn clear_lease(&mut self, id: LeaseId) -> Result<(), Error> {
-        let lease = self.leases.get(id)?;
-        let (window, run) = (lease.window, lease.run);
-        let Some(state) = self.backend()?.window(window) else { return Ok(()) };
-        for call in calls_to_clear(state, run) {
+        let Lease { window, run, .. } = *self.leases.get(id)?;
+        let state = self.backend()?.window(window).expect("a window outlives its leases");
+        for call in calls_to_clear(state, id, run) {
             self.make(window, call)?;
-            self.forget(window, call.first, call.end());
+            self.ledger(window).clear(call.first, call.end());
         }
-        if let Some(state) = self.backend_mut()?.window_mut(window) {
-            state.quarantines.retain(|quarantine| !run.contains(quarantine.run));
-        }
+        let state = self.backend_mut()?.window_mut(window).expect("as before");
+        state.quarantines.retain(|quarantine| quarantine.lease != id);
         Ok(())
     }
 }
 
-fn calls_to_clear(state: &WindowState, run: Run) -> Vec<PlannedCall> {
-    let wish = Wish { first: run.first(), end: run.end(), target: None };
-    let quarantined = state.quarantines.iter().filter(|quarantine| run.contains(quarantine.run));
-    let suspect = quarantined.map(|quarantine| PlannedCall {
-        first: quarantine.run.first(),
-        pages: quarantine.run.pages().raw(),
-        action: Action::Unmap,
-    });
-    plan(&state.table, &[wish]).calls.into_iter().chain(suspect).collect()
+/// The quarantined range as a whole, and of the rest what the table says is set.
+fn calls_to_clear(state: &WindowState, id: LeaseId, run: Run) -> Vec<PlannedCall> {
+    let unmap = |first, end| Wish { first, end, target: None };
+    let quarantine = state.quarantines.iter().find(|quarantine| quarantine.lease == id);
+    let (first, end) =
+        quarantine.map_or((run.end(), run.end()), |it| (it.run.first(), it.run.end()));
+    let known = plan(&state.table, &[unmap(run.first(), first), unmap(end, run.end())]);
+    known.calls.into_iter().chain(calls_over(first, end)).collect()
+}
+
+/// The calls that unmap a range, whatever the table says of it.
+fn calls_over(first: u64, end: u64) -> impl Iterator<Item = PlannedCall> {
+    let starts = std::iter::successors(Some(first), |at| at.checked_add(CALL_TCES_MAX));
+    starts.take_while(move |at| *at < end).map(move |at| {
+        let pages = (end - at).min(CALL_TCES_MAX);
+        PlannedCall { first: at, pages, action: Action::Unmap }
+    })
 }

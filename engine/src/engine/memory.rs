@@ -2,12 +2,13 @@
 
 use crate::{
     addr::{Bytes, PageShift},
+    calls::Charged,
     error::Error,
     kernel::{Kernel, MemoryRange},
     region::{Region, RegionId, RegionRefusal},
 };
 
-use super::{Charge, ChargeSubject, Engine, State};
+use super::{ChargeSubject, Engine};
 
 impl<K: Kernel> Engine<K> {
     /// Registers memory that is backed by pages of the given size throughout.
@@ -15,16 +16,16 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`RegionRefusal`] before any call, [`Error::Fault`] from the kernel.
     pub fn register(&mut self, range: MemoryRange, backing: PageShift) -> Result<RegionId, Error> {
-        let backend = self.backend()?;
-        let region = Region::new(range, backing, backend.facts.system_page)?;
-        backend.regions.check_new(&region)?;
+        let system_page = self.backend()?.facts.system_page;
+        let region = Region::new(range, backing, system_page)?;
+        self.regions.check_new(&region)?;
         self.check_limit(range.size)?;
         let container = self.container();
-        let (result, charged) = self.calls.charged(|calls| calls.register(container, range))?;
+        let Charged { result, charged } =
+            self.calls.charged(|calls| calls.register(container, range))?;
         result?;
-        let id = self.backend_mut()?.regions.insert(region);
-        let (subject, predicted) = (ChargeSubject::Region(id), range.size);
-        self.charges.push(Charge { subject, predicted, charged });
+        let id = self.regions.insert(region);
+        self.note_charge(ChargeSubject::Region(id), range.size, charged);
         Ok(id)
     }
 
@@ -42,17 +43,19 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`RegionRefusal::Mapped`] while a TCE points into it or may do so: the kernel would say yes and leak.
     pub fn unregister(&mut self, id: RegionId) -> Result<(), Error> {
-        let backend = self.backend()?;
-        backend.check_unused(id)?;
-        let range = backend.regions.get(id)?.range;
+        let suspect = self.backend()?.suspect_tces(id);
+        let Region { range, tces, .. } = *self.regions.get(id)?;
+        let tces = tces.saturating_add(suspect);
+        if tces > 0 {
+            return Err(RegionRefusal::Mapped { region: id, tces }.into());
+        }
         self.calls.unregister(self.container(), range)?;
-        self.backend_mut()?.regions.remove(id);
+        self.regions.remove(id);
         Ok(())
     }
 
     pub(super) fn unregister_all(&mut self) -> Result<(), Error> {
-        let State::Attached(backend) = &self.state else { return Ok(()) };
-        let all: Vec<RegionId> = backend.regions.iter().map(|(id, _)| id).collect();
+        let all: Vec<RegionId> = self.regions.iter().map(|(id, _)| id).collect();
         all.into_iter().try_for_each(|id| self.unregister(id))
     }
 }

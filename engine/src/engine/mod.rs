@@ -1,12 +1,13 @@
 //! The engine: one owner of one container.
 //!
 //! Its parts, by what they do: `groups` (authority comes and goes), `memory` (regions), `windows` (layouts become
-//! windows), `leases` (rights to ranges of windows), `batch` (edits become calls).
+//! windows), `leases` (rights to ranges of windows), `batch` (edits become calls), `ledger` (what is mapped, noted).
 
 mod backend;
 mod batch;
 mod groups;
 mod leases;
+mod ledger;
 mod memory;
 mod windows;
 
@@ -42,6 +43,9 @@ pub enum ChargeSubject {
     Leaked,
 }
 
+/// The most charges that are remembered.
+pub const CHARGES_MAX: usize = 8192;
+
 /// What one call charged against the locked-memory limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -62,12 +66,23 @@ pub struct Closed {
     pub pinned: Bytes,
     /// The kernel calls of the engine's whole life.
     pub calls: CallCounts,
+    /// What happened to leases and [`Engine::take_events`] had not told yet.
+    pub ended: Vec<LeaseEnded>,
 }
 
 enum State {
     /// A container without groups: a shell, whose backend does not exist.
     Bare,
     Attached(Box<Backend>),
+}
+
+impl State {
+    fn backend_mut(&mut self) -> Option<&mut Backend> {
+        match self {
+            Self::Attached(backend) => Some(backend),
+            Self::Bare => None,
+        }
+    }
 }
 
 /// The one owner of one container.
@@ -81,6 +96,7 @@ pub struct Engine<K: Kernel> {
     state: State,
     /// The generation of the newest window.
     generation: Generation,
+    regions: Regions,
     leases: Leases,
     events: Vec<LeaseEnded>,
     charges: Vec<Charge>,
@@ -125,6 +141,7 @@ impl<K: Kernel> Engine<K> {
             container: Some(container),
             state: State::Bare,
             generation: Generation::default(),
+            regions: Regions::default(),
             leases: Leases::default(),
             events: Vec::new(),
             charges: Vec::new(),
@@ -164,7 +181,7 @@ impl<K: Kernel> Engine<K> {
     /// The regions there are; `None` while the container has no group.
     #[must_use]
     pub fn regions(&self) -> Option<&Regions> {
-        self.backend().ok().map(|backend| &backend.regions)
+        self.backend().ok().map(|_| &self.regions)
     }
 
     /// The leases, those that ended included as long as they are remembered.
@@ -179,7 +196,8 @@ impl<K: Kernel> Engine<K> {
         self.calls.counts()
     }
 
-    /// What was charged so far, call by call.
+    /// What was charged, call by call: the newest of it, [`CHARGES_MAX`] at most. A call whose charge could not be read
+    /// is not among them.
     #[must_use]
     pub fn charges(&self) -> &[Charge] {
         &self.charges
@@ -213,7 +231,19 @@ impl<K: Kernel> Engine<K> {
             locked: now.locked.checked_sub(self.baseline.locked).unwrap_or_default(),
             pinned: now.pinned.checked_sub(self.baseline.pinned).unwrap_or_default(),
             calls: self.calls.counts().clone(),
+            ended: self.take_events(),
         })
+    }
+
+    fn note_charge(&mut self, subject: ChargeSubject, predicted: Bytes, charged: Option<Bytes>) {
+        let Some(charged) = charged else { return };
+        if subject == ChargeSubject::Leaked && charged.is_zero() {
+            return;
+        }
+        if self.charges.len() == CHARGES_MAX {
+            self.charges.drain(..CHARGES_MAX / 2);
+        }
+        self.charges.push(Charge { subject, predicted, charged });
     }
 
     fn backend(&self) -> Result<&Backend, Error> {
@@ -224,10 +254,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn backend_mut(&mut self) -> Result<&mut Backend, Error> {
-        match &mut self.state {
-            State::Attached(backend) => Ok(backend),
-            State::Bare => Err(Error::NoBackend),
-        }
+        self.state.backend_mut().ok_or(Error::NoBackend)
     }
 
     fn container(&self) -> ContainerFd {

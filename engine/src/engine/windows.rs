@@ -1,22 +1,24 @@
 //! Layouts become windows.
 
 use crate::{
-    addr::Bytes,
+    addr::{Bytes, Iova},
+    calls::Charged,
     error::Error,
     facts::Slot,
     kernel::{CreateCall, Kernel},
-    layout::{Candidate, LayoutRefusal, SlotUse, WindowChoice},
+    layout::{Candidate, LayoutRefusal, WindowChoice},
     window::{Generation, Origin, Window, WindowId},
 };
 
 use super::{
-    Charge, ChargeSubject, Engine, State,
+    ChargeSubject, Engine,
     backend::{Made, SlotState, WindowState},
 };
 
 /// A layout that was checked. Only [`Engine::grant_layout`] makes one.
 #[derive(Debug)]
 pub struct LayoutGrant {
+    choices: Vec<WindowChoice>,
     windows: Vec<Candidate>,
 }
 
@@ -44,38 +46,42 @@ impl<K: Kernel> Engine<K> {
                 return Err(LayoutRefusal::LockedMemory { needed, charged, limit }.into());
             }
         }
-        Ok(LayoutGrant { windows })
+        Ok(LayoutGrant { choices: choices.to_vec(), windows })
     }
 
-    /// What a layout charges. A candidate for slot 1 counts the default window, which a window in slot 0 replaces.
+    /// What a layout adds to the locked memory. A candidate for slot 1 counts the default window that the kernel still
+    /// has to make, which another candidate counts as well or replaces; one that is made goes if it is replaced.
     fn tables_charge(&self, windows: &[Candidate]) -> Result<Bytes, Error> {
         let backend = self.backend()?;
         let total = windows.iter().map(|window| window.table.charge);
         let total = total.fold(Bytes::ZERO, Bytes::saturating_add);
-        let counted_twice =
-            windows.len() == 2 && matches!(backend.slots[0], SlotState::Default(Made::AtFirstUse));
-        let extra = if counted_twice { backend.default_charge() } else { Bytes::ZERO };
-        Ok(total.checked_sub(extra).unwrap_or_default())
+        let replaces_default =
+            windows.iter().any(|it| it.slot == Slot::Zero && it.origin == Origin::Created);
+        let too_much = match backend.slots[0] {
+            SlotState::Default(Made::AtFirstUse) if windows.len() == 2 => backend.default_charge(),
+            SlotState::Default(Made::Yes) if replaces_default => backend.default_charge(),
+            _ => Bytes::ZERO,
+        };
+        Ok(total.checked_sub(too_much).unwrap_or_default())
     }
 
-    /// Makes the windows of a layout, all or none.
+    /// Makes the windows of a layout, all or none. If none, the default window may be gone: it goes before slot 0 is
+    /// filled, and nothing brings it back.
     ///
     /// # Errors
-    /// [`LayoutRefusal::SlotTaken`] if the slots changed since it was granted, [`LayoutRefusal::Unreachable`] if the
-    /// platform put a window elsewhere than expected, [`Error::Fault`].
+    /// [`LayoutRefusal`] if things changed since it was granted, or as [`LayoutRefusal::Unreachable`] if the platform
+    /// put a window elsewhere than expected; [`Error::Fault`].
     pub fn create_windows(&mut self, grant: LayoutGrant) -> Result<Vec<WindowId>, Error> {
-        let slots = self.backend()?.layouts().slots;
-        let taken = |window: &&Candidate| slots[window.slot.index()] == SlotUse::Taken;
-        if let Some(window) = grant.windows.iter().find(taken) {
-            return Err(LayoutRefusal::SlotTaken(window.slot.number()).into());
-        }
+        // Granting again is cheap, and then a grant that was kept for too long does no harm.
+        let LayoutGrant { windows, .. } = self.grant_layout(&grant.choices)?;
         let mut made = Vec::new();
-        for candidate in &grant.windows {
+        for candidate in &windows {
             match self.make_window(candidate) {
                 Ok(id) => made.push(id),
                 Err(error) => {
                     for id in made {
-                        self.remove_window(id)?;
+                        // One that will not go stays in its slot until the last group leaves.
+                        let _ = self.remove_window(id);
                     }
                     return Err(error);
                 }
@@ -86,12 +92,12 @@ impl<K: Kernel> Engine<K> {
 
     fn make_window(&mut self, candidate: &Candidate) -> Result<WindowId, Error> {
         let id = WindowId { slot: candidate.slot, generation: self.next_generation() };
-        let made = match candidate.origin {
-            Origin::DefaultWindow => match self.backend()?.slots[0] {
-                SlotState::Default(made) => made,
-                _ => return Err(LayoutRefusal::SlotTaken(candidate.slot.number()).into()),
-            },
-            Origin::Created => {
+        let made = match (candidate.origin, &self.backend()?.slots[0]) {
+            (Origin::DefaultWindow, SlotState::Default(made)) => *made,
+            (Origin::DefaultWindow, _) => {
+                return Err(LayoutRefusal::SlotTaken(candidate.slot.number()).into());
+            }
+            (Origin::Created, _) => {
                 self.create(candidate, id)?;
                 Made::Yes
             }
@@ -114,14 +120,13 @@ impl<K: Kernel> Engine<K> {
         if candidate.slot == Slot::Zero {
             self.give_up_default()?;
         }
-        let call = CreateCall {
-            page_shift: u32::from(candidate.page.raw()),
-            size: candidate.size,
-            levels: u32::from(candidate.table.levels),
-        };
+        let Candidate { page, size, .. } = *candidate;
+        let levels = candidate.table.levels;
+        let call =
+            CreateCall { page_shift: u32::from(page.raw()), size, levels: u32::from(levels) };
         let container = self.container();
-        let (result, charged) = self.calls.charged(|calls| calls.create(container, call))?;
-        let charged = self.note_default_made(charged)?;
+        let call = self.calls.charged(|calls| calls.create(container, call))?;
+        let Charged { result, charged } = self.note_default_made(call);
         let start = match result {
             Ok(start) => start,
             Err(fault) => {
@@ -131,60 +136,63 @@ impl<K: Kernel> Engine<K> {
         };
         if start != candidate.start {
             self.calls.remove(container, start)?;
-            let (at, size) = (candidate.start, candidate.size);
-            return Err(LayoutRefusal::Unreachable { at, start, size }.into());
+            return Err(LayoutRefusal::Unreachable { at: candidate.start, start, size }.into());
         }
-        let geometry = self.backend()?.facts.geometry();
-        let shape = geometry.shape(candidate.page, candidate.size, candidate.table.levels);
+        let shape = self.backend()?.facts.geometry().shape(page, size, levels);
         let predicted = shape.map_or(Bytes::ZERO, |shape| shape.charge);
         self.note_charge(ChargeSubject::Window(id), predicted, charged);
         Ok(())
     }
 
-    /// Before it creates a window, the kernel makes a default one that is still awaited. Takes its share off what the
-    /// call charged.
-    fn note_default_made(&mut self, charged: Bytes) -> Result<Bytes, Error> {
-        let backend = self.backend_mut()?;
+    /// Notes the default window if a call made it on its way, and takes its share off what the call charged.
+    ///
+    /// A call that failed may have made it all the same: then its charge tells. To be wrong there does no harm, since
+    /// `TCE_REMOVE` of address 0 takes the window and the promise of one alike.
+    pub(super) fn note_default_made<T>(&mut self, call: Charged<T>) -> Charged<T> {
+        let backend = self.backend_mut().expect("a call was made on it");
         let predicted = backend.default_charge();
-        let (SlotState::Default(Made::AtFirstUse), Some(rest)) =
-            (&backend.slots[0], charged.checked_sub(predicted))
-        else {
-            return Ok(charged);
+        let was_made = match (&call.result, call.charged) {
+            (Ok(_), _) | (Err(_), None) => true,
+            (Err(_), Some(charged)) => !charged.is_zero() && charged >= predicted,
         };
-        backend.slots[0] = SlotState::Default(Made::Yes);
-        self.note_charge(ChargeSubject::DefaultWindow, predicted, predicted);
-        Ok(rest)
-    }
-
-    fn note_charge(&mut self, subject: ChargeSubject, predicted: Bytes, charged: Bytes) {
-        if subject != ChargeSubject::Leaked || !charged.is_zero() {
-            self.charges.push(Charge { subject, predicted, charged });
+        let Some((made @ Made::AtFirstUse, subject)) = backend.default_window() else {
+            return call;
+        };
+        if !was_made {
+            return call;
         }
+        *made = Made::Yes;
+        let share = call.charged.map(|charged| charged.min(predicted));
+        self.note_charge(subject, predicted, share);
+        let rest = call.charged.and_then(|charged| charged.checked_sub(predicted));
+        Charged { charged: rest.or(share.map(|_| Bytes::ZERO)), ..call }
     }
 
     /// Removes the default window, or the promise of one, so that slot 0 is free.
     fn give_up_default(&mut self) -> Result<(), Error> {
-        if let SlotState::Default(_) = self.backend()?.slots[0] {
-            let start = self.backend()?.facts.default_start;
-            self.calls.remove(self.container(), start)?;
-            self.backend_mut()?.slots[0] = SlotState::Free;
-        }
+        let backend = self.backend()?;
+        let start = match backend.slots[0] {
+            SlotState::Default(Made::Yes) => backend.facts.default_start,
+            // The promise goes by this address only, wherever the window would be.
+            SlotState::Default(Made::AtFirstUse) => Iova::new(0),
+            SlotState::Free | SlotState::Window(_) => return Ok(()),
+        };
+        self.calls.remove(self.container(), start)?;
+        self.backend_mut()?.slots[0] = SlotState::Free;
         Ok(())
     }
 
-    /// Removes a window whose leases have all ended, with every TCE in it.
+    /// Removes a window whose leases have all ended. The default one is only unused again then.
     fn remove_window(&mut self, id: WindowId) -> Result<(), Error> {
-        let container = self.container();
         let Some(state) = self.backend()?.window(id) else { return Ok(()) };
         assert_eq!(state.table.tces(), 0, "{id} is removed after its leases");
-        let start = state.window.start;
-        let made = state.made;
-        if made == Made::Yes {
-            self.calls.remove(container, start)?;
-        }
-        let left = match made {
-            Made::Yes => SlotState::Free,
-            Made::AtFirstUse => SlotState::Default(Made::AtFirstUse),
+        let left = match state.window.origin {
+            Origin::DefaultWindow => SlotState::Default(state.made),
+            Origin::Created => {
+                let start = state.window.start;
+                self.calls.remove(self.container(), start)?;
+                SlotState::Free
+            }
         };
         self.backend_mut()?.slots[id.slot.index()] = left;
         Ok(())
@@ -192,8 +200,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Removes every window, the default one too if the kernel made it.
     pub(super) fn remove_windows(&mut self) -> Result<(), Error> {
-        let State::Attached(backend) = &self.state else { return Ok(()) };
-        let ids: Vec<WindowId> = backend.windows().map(|state| state.window.id).collect();
+        let ids: Vec<WindowId> = self.windows().map(|state| state.window.id).collect();
         for id in ids.into_iter().rev() {
             self.remove_window(id)?;
         }
@@ -201,16 +208,6 @@ impl<K: Kernel> Engine<K> {
             self.give_up_default()?;
         }
         Ok(())
-    }
-
-    /// Notes that the default window came into being with a window's first use.
-    pub(super) fn note_first_use(&mut self, id: WindowId, charged: Bytes) {
-        let Ok(backend) = self.backend_mut() else { return };
-        let predicted = backend.default_charge();
-        if let Some(state) = backend.window_mut(id) {
-            state.made = Made::Yes;
-        }
-        self.note_charge(ChargeSubject::Window(id), predicted, charged);
     }
 
     const fn next_generation(&mut self) -> Generation {

@@ -56,7 +56,7 @@ fn on_backend(job: &Job, options: &Options<'_>) -> Result<Report, Failure> {
     };
     let Some(profile) = Profile::named(profile) else {
         let names = Profile::NAMES.join(", ");
-        return Err(Failure::new(Exit::Usage, format!("there is no backend {backend}"))
+        return Err(Failure::new(Exit::Usage, format!("there is no backend {backend:?}"))
             .with(format!("say vfio, or sim: and one of {names}")));
     };
     on(job, &mut SimMachine::new(profile), options)

@@ -61,7 +61,7 @@ const fn lease(refusal: &LeaseRefusal) -> Option<&'static str> {
             Some("give the lease more `tces`, unmap something first, or ask the policy for more")
         }
         LeaseRefusal::Ended { .. } => Some("do this step before the lease ends"),
-        LeaseRefusal::NoRoom { .. } => Some(
+        LeaseRefusal::NoRoom { .. } | LeaseRefusal::Claim(_) => Some(
             "choose another `at` or a smaller `size`: other leases and reserved ranges take their part",
         ),
         _ => None,

@@ -6,6 +6,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use tce_engine::addr::{Bytes, PageShift};
 
+use crate::job::file::Recorded;
+
 use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WorkEntry};
 
 const HEADING: Style = Style::new().bold();
@@ -23,7 +25,7 @@ pub fn render(report: &Report) -> String {
         section("Regions", regions(report)),
         section("Leases", leases(report)),
         section("Work", work(report)),
-        recorded(report).map_or_else(String::new, |table| section("Recorded", table)),
+        recorded(report),
         left_behind(report),
     ];
     for part in sections.iter().filter(|part| !part.is_empty()) {
@@ -49,6 +51,17 @@ fn indented(table: &Table) -> String {
 fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(columns);
+    padded(table)
+}
+
+/// Facts, a line each, under no heading.
+fn list<const N: usize>(lines: [[String; 2]; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).add_rows(lines);
+    padded(table)
+}
+
+fn padded(mut table: Table) -> Table {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -221,52 +234,61 @@ fn range(lease: &LeaseEntry) -> String {
 fn work(report: &Report) -> Table {
     let WorkEntry { batches, edits, map_calls, unmap_calls, tces_set, tces_cleared, tces_kept } =
         report.work;
-    let mut table = table(["", ""]);
     let calls = map_calls + unmap_calls;
     let per_call = (tces_set + tces_cleared).checked_div(calls).unwrap_or(0);
-    table.add_row([
-        "script".to_owned(),
-        format!("{} edits in {} batches", grouped(edits), grouped(batches)),
-    ]);
-    table.add_row([
-        "kernel calls".to_owned(),
-        format!("{} ({} map, {} unmap)", grouped(calls), grouped(map_calls), grouped(unmap_calls)),
-    ]);
-    table.add_row([
-        "TCEs".to_owned(),
-        format!(
-            "{} set, {} cleared, {} kept; {} per kernel call",
-            grouped(tces_set),
-            grouped(tces_cleared),
-            grouped(tces_kept),
-            grouped(per_call)
-        ),
-    ]);
     let all = &report.calls;
-    table.add_row([
-        "whole run".to_owned(),
-        format!(
-            "{} register, {} unregister, {} create, {} remove, {} map, {} unmap",
-            all.register, all.unregister, all.create, all.remove, all.map, all.unmap
-        ),
-    ]);
-    headless(table)
+    list([
+        [
+            "script".to_owned(),
+            format!(
+                "{} in {}",
+                counted(edits, "edit", "edits"),
+                counted(batches, "batch", "batches")
+            ),
+        ],
+        [
+            "kernel calls".to_owned(),
+            format!(
+                "{} ({} map, {} unmap)",
+                grouped(calls),
+                grouped(map_calls),
+                grouped(unmap_calls)
+            ),
+        ],
+        [
+            "TCEs".to_owned(),
+            format!(
+                "{} set, {} cleared, {} kept; {} per kernel call",
+                grouped(tces_set),
+                grouped(tces_cleared),
+                grouped(tces_kept),
+                grouped(per_call)
+            ),
+        ],
+        [
+            "whole run".to_owned(),
+            format!(
+                "{} register, {} unregister, {} create, {} remove, {} map, {} unmap",
+                all.register, all.unregister, all.create, all.remove, all.map, all.unmap
+            ),
+        ],
+    ])
 }
 
-fn headless(mut table: Table) -> Table {
-    table.set_header(Vec::<String>::new());
-    table
+/// What another program did, beside what was done here.
+fn recorded(report: &Report) -> String {
+    let Some(recorded) = &report.recorded else { return String::new() };
+    let mut text = section(&format!("Recorded: {}", recorded.program), compared(report, recorded));
+    for defect in &recorded.defects {
+        let _ = writeln!(text, "  ! {defect}");
+    }
+    text
 }
 
-fn recorded(report: &Report) -> Option<Table> {
-    let recorded = report.recorded.as_ref()?;
+fn compared(report: &Report, recorded: &Recorded) -> Table {
     let mut table = table(["", "there", "here"]);
     right(&mut table, [1, 2]);
     let calls = &report.calls;
-    let ours = report.windows.iter();
-    let table_charge: u64 =
-        ours.clone().filter_map(|window| window.charge).map(|charge| charge.charged).sum();
-    let window_bytes: u64 = ours.map(|window| window.size).sum();
     for (what, there, here) in [
         ("register calls", recorded.register_calls, calls.register),
         ("unregister calls", recorded.unregister_calls, calls.unregister),
@@ -276,18 +298,16 @@ fn recorded(report: &Report) -> Option<Table> {
     ] {
         table.add_row([what.to_owned(), grouped(there), grouped(here)]);
     }
+    let windows = report.windows.iter();
+    let charges = windows.clone().filter_map(|window| window.charge);
     for (what, there, here) in [
-        ("window", recorded.window_bytes, window_bytes),
-        ("table charge", recorded.table_charge_bytes, table_charge),
+        ("window", recorded.window_bytes, windows.map(|window| window.size).sum()),
+        ("table charge", recorded.table_charge_bytes, charges.map(|charge| charge.charged).sum()),
         ("locked memory", recorded.locked_bytes, report.locked.during),
     ] {
         table.add_row([what.to_owned(), bytes(there), bytes(here)]);
     }
-    table.add_row([recorded.program.clone(), String::new(), String::new()]);
-    for defect in &recorded.defects {
-        table.add_row([format!("! {defect}"), String::new(), String::new()]);
-    }
-    Some(table)
+    table
 }
 
 fn left_behind(report: &Report) -> String {
@@ -304,8 +324,19 @@ fn left_behind(report: &Report) -> String {
     format!("{HEADING}Left behind{HEADING:#} {what}\n")
 }
 
+/// A size in the largest unit that divides it.
 fn bytes(value: u64) -> String {
-    Bytes::new(value).to_string()
+    let text = Bytes::new(value).to_string();
+    match text.split_once(' ') {
+        Some((number, unit)) => {
+            format!("{} {unit}", number.parse().map_or_else(|_| number.to_owned(), grouped))
+        }
+        None => text,
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn page_size(value: u64) -> String {

@@ -5,7 +5,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::{env, fs, path::Path, process::ExitCode, time::Instant};
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, ExitCode},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use tce_engine::{
@@ -15,6 +20,7 @@ use tce_engine::{
 use tce_host::{policy::Compiler, report::Report};
 use tce_tests::{
     jobs::{COMPARED_JOBS, Places, comparable, read},
+    rig::seat,
     scenes,
 };
 use tce_vfio::VfioMachine;
@@ -88,6 +94,8 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
         "the 2016 review: a descriptor of another kind is refused".into(),
         Box::new(scenes::a_descriptor_of_another_kind_is_refused),
     ));
+    checks.push(("tce doctor finds nothing missing".into(), Box::new(doctor_is_content)));
+    checks.push(("tce run on vfio, decided by a component".into(), Box::new(command_runs_a_job)));
     for job in COMPARED_JOBS {
         let name = format!("job {job}: the same report as on the simulated machine");
         checks.push((name, Box::new(move |machine| same_report(machine, job))));
@@ -112,6 +120,33 @@ fn state(machine: &VfioMachine) -> Result<(LockedMemory, Vec<GroupDevice>)> {
     let locked = machine.kernel().locked_memory().map_err(|errno| anyhow::anyhow!("{errno}"))?;
     let groups = machine.groups().into_iter();
     Ok((locked, groups.flat_map(|group| machine.devices_of(group)).collect()))
+}
+
+fn doctor_is_content(_machine: &mut VfioMachine) -> Result<()> {
+    tce(&["doctor"]).map(|_| ())
+}
+
+/// The command itself, as a user would call it.
+fn command_runs_a_job(machine: &mut VfioMachine) -> Result<()> {
+    let address = seat(machine)?.address;
+    let places = Places::lab();
+    let job = places.jobs.join("smoke.toml").display().to_string();
+    let policy = places.plugins.join("tight.wasm").display().to_string();
+    let options = ["--backend", "vfio", "--device", &address, "--policy", &policy, "--json"];
+    let printed = tce(&[&["run", &job], &options[..]].concat())?;
+    let report: Report = serde_json::from_str(&printed).context("the report")?;
+    ensure!(report.is_clean(), "something was left behind: {:?}", report.locked);
+    ensure!(report.decisions.iter().all(|it| it.decided_by == "tight"), "tight did not decide");
+    Ok(())
+}
+
+/// Runs the command; what it prints.
+fn tce(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("/bin/tce").args(arguments).output().context("running tce")?;
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "tce {arguments:?}: {}\n{shown}{errors}", output.status);
+    Ok(shown)
 }
 
 /// Decisions, fuel, windows, kernel calls and charges are what the simulated machine gave, where policies were compiled

@@ -1,0 +1,47 @@
+//! The three books that every TCE is in: its window's table, the count of its region and the count of its lease.
+
+use crate::{
+    kernel::Kernel,
+    lease::Leases,
+    region::Regions,
+    table::{MappedRun, Table},
+    window::WindowId,
+};
+
+use super::Engine;
+
+/// The books of one window, open for a change.
+pub(super) struct Ledger<'a> {
+    table: &'a mut Table,
+    regions: &'a mut Regions,
+    leases: &'a mut Leases,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// # Panics
+    /// If there is no such window.
+    pub(super) fn ledger(&mut self, window: WindowId) -> Ledger<'_> {
+        let Self { state, regions, leases, .. } = self;
+        let state = state.backend_mut().and_then(|backend| backend.window_mut(window));
+        Ledger { table: &mut state.expect("a table has a window").table, regions, leases }
+    }
+}
+
+impl Ledger<'_> {
+    /// Forgets what is mapped between two TCEs.
+    pub(super) fn clear(&mut self, first: u64, end: u64) {
+        let Self { table, regions, leases } = self;
+        table.clear(first, end, |run| {
+            regions.remove_tces(run.target.region, run.pages);
+            leases.remove_tces(run.target.lease, run.pages);
+        });
+    }
+
+    /// Notes a run as mapped, in place of what was there.
+    pub(super) fn set(&mut self, run: MappedRun) {
+        self.clear(run.first, run.end());
+        self.regions.add_tces(run.target.region, run.pages);
+        self.leases.add_tces(run.target.lease, run.pages);
+        self.table.set(run);
+    }
+}

@@ -1,0 +1,96 @@
+//! Policies that break, and one that says no: two different things.
+
+use tce_host::{exit::Exit, report::Outcome};
+use tce_sim::{Profile, SimMachine};
+
+use crate::common::{Folder, plugin, run_on, tce, with_step};
+
+/// Each way to misbehave: where it shows, and what the report says.
+const WAYS: [(&str, &str, &str); 15] = [
+    ("trap", "page-selection", "it trapped"),
+    ("loop", "page-selection", "burned its budget"),
+    ("eat-memory", "page-selection", "of memory"),
+    ("recurse", "page-selection", "of stack"),
+    ("huge-list", "page-selection", "its answer has more than"),
+    ("huge-refusal", "page-selection", "its answer has more than"),
+    ("empty", "page-selection", "0 page sizes"),
+    ("unknown-page", "page-selection", "no window has pages of shift 63"),
+    ("region-twice", "page-selection", "stands twice"),
+    ("region-missing", "page-selection", "is left out"),
+    ("unknown-region", "page-selection", "there is no region"),
+    ("no-candidate", "window-sizing", "the kernel makes no window"),
+    ("same-slot", "window-sizing", "its answer cannot be"),
+    ("too-much", "lease-policy", "its answer cannot be"),
+    ("nothing", "lease-policy", "0 TCEs"),
+];
+
+/// A job whose settings make `hostile` misbehave.
+fn job(behaviour: &str) -> String {
+    let settings = format!("[settings]\nbehaviour = \"{behaviour}\"");
+    format!("{}{settings}\n", with_step("do = \"map-all\""))
+}
+
+#[test]
+fn where_a_policy_breaks_the_built_in_one_answers_and_the_report_says_so() {
+    let folder = Folder::new();
+    for (behaviour, point, says) in WAYS {
+        let file = folder.file("job.toml", job(behaviour));
+        let args = ["run", &file, "--policy", &plugin("hostile"), "--json"];
+        let report = tce(&args).with(Exit::PolicyBroken).json();
+        let decisions = report["decisions"].as_array().expect("decisions");
+        let broken = decisions.iter().find(|it| it["point"] == point).expect(point);
+        let why = broken["broken"].as_str().unwrap_or_else(|| panic!("{behaviour}: {broken}"));
+        assert!(why.contains(says), "{behaviour}: {why}");
+        assert_eq!(broken["asked"], "hostile", "{behaviour}");
+        assert_eq!(broken["decided_by"], "built-in", "{behaviour}");
+        assert_eq!(broken["outcome"], "granted", "{behaviour}");
+        assert_eq!(report["work"]["tces_set"], 256, "{behaviour}: the work is done");
+        assert_eq!(report["locked"]["left_behind"], 0, "{behaviour}");
+    }
+}
+
+#[test]
+fn the_text_tells_of_a_broken_policy_at_a_glance() {
+    let folder = Folder::new();
+    let file = folder.file("job.toml", job("trap"));
+    let ended = tce(&["run", &file, "--policy", &plugin("hostile")]).with(Exit::PolicyBroken);
+    let line = "! hostile broke at pages (page-selection), so built-in decided: it trapped";
+    assert!(ended.out.contains(line), "{}", ended.out);
+    assert!(ended.out.contains("Left behind nothing"), "{}", ended.out);
+}
+
+#[test]
+fn a_broken_policy_changes_nothing_but_who_decides() {
+    let machine = || SimMachine::new(Profile::powernv9());
+    let plain = run_on(&machine(), &job("honest"), &[]).0.expect("a report");
+    for (behaviour, _, _) in WAYS {
+        let report = run_on(&machine(), &job(behaviour), &["hostile"]).0.expect("a report");
+        assert_eq!(report.windows, plain.windows, "{behaviour}");
+        assert_eq!(report.leases, plain.leases, "{behaviour}");
+        assert_eq!(report.calls, plain.calls, "{behaviour}");
+    }
+}
+
+#[test]
+fn a_refusal_stops_the_run_and_is_no_breakage() {
+    let folder = Folder::new();
+    let file = folder.file("job.toml", job("refuse"));
+    let says = ["denied", "policy hostile", "the setting behaviour says to refuse"];
+    let ended = tce(&["run", &file, "--policy", &plugin("hostile")]);
+    let ended = ended.refused(Exit::Denied, &says, "[settings]");
+    assert!(!ended.err.contains("broke"), "{}", ended.err);
+    let machine = SimMachine::new(Profile::powernv9());
+    let stopped = run_on(&machine, &job("refuse"), &["hostile"]);
+    let stopped = stopped.refused(Exit::Denied, &says, "[settings]");
+    let decision = stopped.decisions.last().expect("a decision");
+    assert_eq!((decision.outcome, &decision.broken), (Outcome::Denied, &None));
+}
+
+#[test]
+fn a_refusal_at_any_point_takes_everything_down() {
+    for function in ["select-pages", "size-windows", "admit"] {
+        let job = format!("{}only = \"{function}\"\n", job("refuse"));
+        let machine = SimMachine::new(Profile::powernv9());
+        run_on(&machine, &job, &["hostile"]).refused(Exit::Denied, &["policy hostile"], "");
+    }
+}

@@ -1,0 +1,14 @@
+//! Bad input, end to end: the command's exit codes and messages, and that nothing is left behind.
+//!
+//! What a simulated machine can show is run twice: by the command, and through the library on a machine that is looked
+//! at afterwards.
+
+#![forbid(unsafe_code)]
+
+mod broken_policies;
+mod common;
+mod demands;
+mod files;
+mod left_behind;
+mod machines;
+mod policy_files;

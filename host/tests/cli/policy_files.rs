@@ -1,0 +1,94 @@
+//! Files that are no policy, and policies that do not go together.
+
+use std::fs;
+
+use tce_host::exit::Exit;
+
+use crate::common::{Folder, SMALL, plugin, tce};
+
+/// Gives a file to both commands that take one; both refuse it with the same words.
+#[track_caller]
+fn refused(file: &str, says: &[&str], help: &str) {
+    let folder = Folder::new();
+    let job = folder.file("job.toml", SMALL);
+    let check = tce(&["policy", "check", file]).refused(Exit::PolicyFile, says, help);
+    let run = tce(&["run", &job, "--policy", file]).refused(Exit::PolicyFile, says, help);
+    assert_eq!(check.err, run.err);
+    assert!(run.err.contains(file), "{}", run.err);
+    tce(&["policy", "check", "--json", file]).refused(Exit::PolicyFile, says, help);
+}
+
+#[track_caller]
+fn refused_bytes(bytes: impl AsRef<[u8]>, says: &[&str], help: &str) {
+    let folder = Folder::new();
+    refused(&folder.file("policy.wasm", bytes), says, help);
+}
+
+#[track_caller]
+fn refused_component(text: &str, says: &[&str], help: &str) {
+    refused_bytes(wat::parse_str(text).expect("WebAssembly text"), says, help);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    refused("/no/such/policy.wasm", &["No such file"], "target/plugins/tight.wasm");
+}
+
+#[test]
+fn a_file_that_is_no_component_is_told_what_it_is() {
+    let core = wat::parse_str("(module)").expect("WebAssembly text");
+    refused_bytes("hello", &["no component", "no WebAssembly at all"], "cargo xtask plugins");
+    refused_bytes("(component)", &["no component", "WebAssembly text"], "cargo xtask plugins");
+    refused_bytes("", &["no component", "an empty file"], "cargo xtask plugins");
+    refused_bytes(core, &["no component", "a core WebAssembly module"], "cargo xtask plugins");
+}
+
+#[test]
+fn a_component_that_was_cut_short_is_damaged() {
+    let mut bytes = fs::read(plugin("tight")).expect("a plugin");
+    bytes.truncate(bytes.len() / 2);
+    refused_bytes(bytes, &["this component is damaged"], "build it again");
+}
+
+#[test]
+fn a_component_with_imports_is_told_which() {
+    let text = r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance)))"#;
+    refused_component(text, &["it imports wasi:clocks/wall-clock@0.2.0"], "no other access");
+}
+
+#[test]
+fn an_unknown_version_of_an_interface_is_named_beside_ours() {
+    let text =
+        r#"(component (instance $i) (export "tce:policy/lease-policy@9.1.0" (instance $i)))"#;
+    let says = ["tce:policy/lease-policy@9.1.0", "this host speaks version 0.1.0"];
+    refused_component(text, &says, "wit/");
+}
+
+#[test]
+fn a_component_without_our_interfaces_is_told_what_they_are() {
+    let says = ["implements no interface of tce:policy", "tce:policy/window-sizing@0.1.0"];
+    refused_component("(component)", &says, "wit/");
+}
+
+#[test]
+fn two_policies_for_one_decision_are_one_too_many() {
+    let folder = Folder::new();
+    let job = folder.file("job.toml", SMALL);
+    let args = ["run", &job, "--policy", &plugin("tight"), "--policy", &plugin("hostile")];
+    let says = ["tight and hostile both decide page-selection"];
+    tce(&args).refused(Exit::Usage, &says, "`tce policy check FILE`");
+}
+
+#[test]
+fn a_good_policy_is_told_to_be_one() {
+    let file = plugin("tight");
+    let text = tce(&["policy", "check", &file]).with(Exit::Done).out;
+    for words in ["is a policy", "window-sizing@0.1.0", "nothing", "sha256"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    let json = tce(&["policy", "check", "--json", &file]).with(Exit::Done).json();
+    assert_eq!(json["name"], "tight");
+    assert_eq!(json["interfaces"].as_array().map(Vec::len), Some(3));
+    assert_eq!(json["interfaces"][0]["version"], "0.1.0");
+    assert_eq!(json["imports"], serde_json::json!([]));
+}
