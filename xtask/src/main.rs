@@ -53,15 +53,17 @@ enum Task {
     Power,
     /// Boot a real kernel and run a command in it as root; its exit code is returned.
     Lab(LabArgs),
-    /// Run the benchmarks.
+    /// Run the benchmarks, or only those named.
     Bench {
-        /// Arguments of tce-bench.
-        #[arg(last = true)]
-        arguments: Vec<String>,
+        #[arg(value_parser = BENCHMARKS)]
+        names: Vec<String>,
     },
     /// Only fetch what the other commands need.
     Setup,
 }
+
+/// The benchmarks there are.
+const BENCHMARKS: [&str; 2] = ["decisions", "edits"];
 
 #[derive(Args)]
 struct LabArgs {
@@ -109,7 +111,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Plugins => plugins::build(&workspace, &cache)?,
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
-        Task::Bench { arguments } => bench(&workspace, &cache, &arguments)?,
+        Task::Bench { names } => bench(&workspace, &cache, &names)?,
         Task::Setup => {
             setup::everything(&cache)?;
             say::note(format!("everything is there, in {}", cache.root().display()));
@@ -150,10 +152,15 @@ fn lab(workspace: &Workspace, cache: &Cache, arguments: LabArgs) -> Result<ExitC
     Ok(ExitCode::from(lab::run(workspace, cache, order)?))
 }
 
-fn bench(workspace: &Workspace, cache: &Cache, arguments: &[String]) -> Result<()> {
+fn bench(workspace: &Workspace, cache: &Cache, names: &[String]) -> Result<()> {
+    Rust::provide(cache, Target::Wasm)?;
     plugins::build(workspace, cache)?;
     let mut cargo = run::cargo();
-    cargo.current_dir(workspace.root());
-    cargo.args(["run", "--release", "--package", "tce-tests", "--bin", "tce-bench", "--"]);
-    run::run(cargo.args(arguments))
+    cargo.current_dir(workspace.root()).args(["bench", "--workspace"]);
+    for name in BENCHMARKS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            cargo.args(["--bench", name]);
+        }
+    }
+    run::run(&mut cargo)
 }
