@@ -167,8 +167,11 @@ impl<K: Kernel> Calls<K> {
     ) -> Result<(), Fault> {
         let failed = |errno| fault(Call::CommandRegister(address.to_owned()), errno);
         let old = self.command(device).map_err(failed)?;
-        if wanted == BusMaster::Off && old & ALWAYS_ZERO == ALWAYS_ZERO {
-            return Ok(());
+        if old & ALWAYS_ZERO == ALWAYS_ZERO {
+            return match wanted {
+                BusMaster::Off => Ok(()),
+                BusMaster::On => Err(failed(Errno::EIO)),
+            };
         }
         let new = match wanted {
             BusMaster::On => old | BUS_MASTER | MEMORY_SPACE,

@@ -93,3 +93,50 @@ fn cut_out(settled: &mut BTreeMap<u64, Wish>, wish: &Wish, page: PageShift) {
 fn last_before(settled: &BTreeMap<u64, Wish>, end: u64) -> Option<Wish> {
     settled.range(..end).next_back().map(|(_, wish)| *wish)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{PAGE, any_wish, target, wish, wished_pages};
+
+    fn by_page(wishes: &[Wish]) -> BTreeMap<u64, Option<Target>> {
+        wishes.iter().flat_map(wished_pages).collect()
+    }
+
+    #[test]
+    fn wishes_that_do_not_overlap_are_only_sorted() {
+        let (low, high) = (wish(0, 2, None), wish(2, 1, Some(target(7))));
+        assert_eq!(settle(vec![high, low], PAGE), [low, high]);
+        assert_eq!(settle(vec![low, high], PAGE), [low, high]);
+        assert_eq!(settle(Vec::new(), PAGE), []);
+    }
+
+    #[test]
+    fn a_wish_inside_an_earlier_one_splits_it() {
+        let wishes = vec![wish(0, 10, Some(target(100))), wish(4, 2, None)];
+        let expected =
+            [wish(0, 4, Some(target(100))), wish(4, 2, None), wish(6, 4, Some(target(106)))];
+        assert_eq!(settle(wishes, PAGE), expected);
+    }
+
+    #[test]
+    fn the_same_tces_twice_are_as_wished_last() {
+        let (first, last) = (wish(3, 2, Some(target(1))), wish(3, 2, Some(target(9))));
+        assert_eq!(settle(vec![first, last], PAGE), [last]);
+        assert_eq!(settle(vec![last, first], PAGE), [first]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_writer_of_each_page_wins(
+            wishes in proptest::collection::vec(any_wish(), 0..30),
+        ) {
+            let settled = settle(wishes.clone(), PAGE);
+            prop_assert!(are_settled(&settled), "{settled:?}");
+            prop_assert!(settled.iter().all(|wish| wish.first < wish.end));
+            prop_assert_eq!(by_page(&settled), by_page(&wishes));
+        }
+    }
+}

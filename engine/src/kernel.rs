@@ -313,8 +313,8 @@ pub trait Kernel {
     /// What a descriptor is.
     fn kind(&mut self, fd: Fd) -> DescriptorKind;
 
-    /// Closes a descriptor of any kind. For a container's last one, the kernel takes everything down
-    /// (`tce_iommu_release`).
+    /// Closes a descriptor of any kind. When a container's last group is closed, the kernel takes everything down
+    /// (`tce_iommu_release`); as long as a group is in the container, closing the container's own descriptor does not.
     fn close(&mut self, fd: Fd) -> Result<(), Errno>;
 
     /// Opens `/dev/vfio/vfio`.
@@ -363,7 +363,8 @@ pub trait Kernel {
     /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo>;
 
-    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`: pins and charges.
+    /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`: pins and charges. Of a range that is mapped only at its start it returns how
+    /// many pages it had pinned, a positive number, and has registered nothing.
     fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw;
 
     /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`. Its 0 is no proof: memory that is still mapped leaks.

@@ -167,12 +167,15 @@ impl Layouts<'_> {
     pub fn candidates(&self, query: &CandidateQuery) -> Vec<Candidate> {
         let mut found = Vec::new();
         for slot in self.open_slots() {
-            if self.slots[slot.index()] == SlotUse::DefaultWindow {
-                found.extend(self.default_candidate().filter(|it| reaches(it, query)));
-            }
+            let is_default = self.slots[slot.index()] == SlotUse::DefaultWindow;
+            let default = is_default.then(|| self.default_candidate()).flatten();
+            found.extend(default.filter(|it| reaches(it, query)));
             for page in &self.facts.page_shifts {
-                let sizes = sizes(*page, query).map(|size| self.created(slot, *page, size));
-                found.extend(sizes.flatten().filter(|it| reaches(it, query)));
+                let created = sizes(*page, query).flat_map(|size| self.created(slot, *page, size));
+                // What is like the default window is that window: it is not made anew.
+                let differs =
+                    |it: &Candidate| !default.is_some_and(|default| is_like(it, &default));
+                found.extend(created.filter(|it| reaches(it, query) && differs(it)));
             }
         }
         found
@@ -269,6 +272,10 @@ impl Layouts<'_> {
     }
 }
 
+fn is_like(one: &Candidate, other: &Candidate) -> bool {
+    (one.page, one.size, one.table.levels) == (other.page, other.size, other.table.levels)
+}
+
 fn no_candidate(choice: &WindowChoice) -> LayoutRefusal {
     let WindowChoice { slot, page, size, levels, .. } = *choice;
     LayoutRefusal::NoCandidate { slot: slot.number(), page, size, levels }
@@ -319,3 +326,6 @@ fn check_needs(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

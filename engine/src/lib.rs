@@ -27,6 +27,8 @@ pub mod plan;
 pub mod region;
 mod slots;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod window;
 
 pub use crate::{

@@ -160,3 +160,163 @@ fn advanced(action: Action, pages: u64, page: PageShift) -> Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        edit::settle,
+        testing::{
+            PAGE, PageModel, any_wish, grant, grant_table, pages_of, table_of, target, wish,
+            wished_pages,
+        },
+    };
+
+    fn shown(call: &PlannedCall) -> String {
+        let (first, end) = (call.first, call.end());
+        match call.action {
+            Action::Map { address, .. } => {
+                format!("map {first}..{end} to {}", address.raw() >> PAGE.raw())
+            }
+            Action::Unmap => format!("unmap {first}..{end}"),
+        }
+    }
+
+    /// Runs and wishes as first TCE, number of pages, page of memory.
+    #[track_caller]
+    fn check(
+        runs: &[(u64, u64, u64)],
+        wishes: &[(u64, u64, Option<u64>)],
+        expected: &[&str],
+    ) -> Plan {
+        let wishes: Vec<Wish> =
+            wishes.iter().map(|(first, n, page)| wish(*first, *n, page.map(target))).collect();
+        let plan = plan(&table_of(runs), &wishes);
+        assert_eq!(plan.calls.iter().map(shown).collect::<Vec<_>>(), expected);
+        plan
+    }
+
+    #[test]
+    fn contiguous_wishes_are_one_call() {
+        check(&[], &[(0, 1, Some(10)), (1, 1, Some(11)), (2, 3, Some(12))], &["map 0..5 to 10"]);
+        let apart = ["map 0..1 to 10", "map 1..2 to 12"];
+        check(&[], &[(0, 1, Some(10)), (1, 1, Some(12))], &apart);
+        let with_gap = ["map 0..1 to 10", "map 2..3 to 12"];
+        check(&[], &[(0, 1, Some(10)), (2, 1, Some(12))], &with_gap);
+    }
+
+    #[test]
+    fn what_is_as_wished_takes_no_call() {
+        let plan = check(&[(0, 8, 10)], &[(2, 3, Some(12)), (20, 4, None)], &[]);
+        assert_eq!((plan.tces_kept, plan.tces_set, plan.tces_new), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_live_tce_that_stays_is_not_written() {
+        let calls = ["map 0..2 to 10", "map 4..6 to 14"];
+        let plan = check(&[(2, 2, 12)], &[(0, 6, Some(10))], &calls);
+        assert_eq!((plan.tces_kept, plan.tces_set, plan.tces_new), (2, 4, 4));
+    }
+
+    #[test]
+    fn a_live_tce_that_changes_is_replaced_in_place() {
+        let plan = check(&[(0, 4, 50)], &[(1, 2, Some(10))], &["map 1..3 to 10"]);
+        assert_eq!((plan.tces_set, plan.tces_new), (2, 0));
+    }
+
+    #[test]
+    fn an_unmap_spans_holes_and_leaves_out_empty_ends() {
+        let plan = check(&[(2, 1, 1), (5, 1, 9)], &[(0, 10, None)], &["unmap 2..6"]);
+        assert_eq!(plan.tces_cleared, 2);
+        check(&[(2, 1, 1), (5, 1, 9)], &[(2, 1, None), (5, 1, None)], &["unmap 2..6"]);
+        check(&[(0, 10, 1)], &[(0, 5, None), (5, 5, None)], &["unmap 0..10"]);
+    }
+
+    #[test]
+    fn an_unmap_does_not_span_what_stays_mapped() {
+        let runs = [(0, 1, 1), (3, 1, 5), (6, 1, 9)];
+        check(&runs, &[(0, 1, None), (6, 1, None)], &["unmap 0..1", "unmap 6..7"]);
+        let calls = ["unmap 0..1", "map 1..2 to 30", "unmap 3..4"];
+        check(&runs, &[(0, 1, None), (1, 1, Some(30)), (3, 1, None)], &calls);
+    }
+
+    #[test]
+    fn no_call_is_longer_than_the_limit() {
+        let pages = 2 * CALL_TCES_MAX + 5;
+        let wanted = wish(0, pages, Some(target(0)));
+        let sizes = |plan: &Plan| plan.calls.iter().map(|call| call.pages).collect::<Vec<_>>();
+        assert_eq!(sizes(&plan(&table_of(&[]), &[wanted])), [CALL_TCES_MAX, CALL_TCES_MAX, 5]);
+        let halves = [
+            wish(0, CALL_TCES_MAX - 1, Some(target(0))),
+            wish(CALL_TCES_MAX - 1, 3, Some(target(CALL_TCES_MAX - 1))),
+        ];
+        assert_eq!(sizes(&plan(&table_of(&[]), &halves)), [CALL_TCES_MAX, 2]);
+        let mapped = table_of(&[(0, pages, 0)]);
+        let all = plan(&mapped, &[wish(0, pages, None)]);
+        assert_eq!(sizes(&all), [CALL_TCES_MAX, CALL_TCES_MAX, 5]);
+    }
+
+    #[test]
+    fn no_call_is_made_for_the_emptiness_between_far_runs() {
+        let far = 1 << 40;
+        let table = table_of(&[(0, 1, 1), (far, 1, 9)]);
+        let calls = plan(&table, &[wish(0, 1 << 50, None)]).calls;
+        let firsts: Vec<u64> = calls.iter().map(|call| call.first).collect();
+        assert_eq!(firsts, [0, far]);
+    }
+
+    type Shown = Option<(HostAddr, Access)>;
+
+    fn shown_at(model: &PageModel, page: u64) -> Shown {
+        model.get(&page).map(|target| (target.address, target.access))
+    }
+
+    /// What a call makes of a page.
+    fn effect(call: &PlannedCall, page: u64) -> Shown {
+        match advanced(call.action, page - call.first, PAGE) {
+            Action::Map { address, access } => Some((address, access)),
+            Action::Unmap => None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_calls_make_what_is_wished_and_write_nothing_else(
+            present in proptest::collection::vec(any_wish(), 0..20),
+            wishes in proptest::collection::vec(any_wish(), 0..20),
+        ) {
+            let mut table = table_of(&[]);
+            present.iter().for_each(|wish| grant_table(&mut table, wish));
+            let before = pages_of(table.within(0, u64::MAX));
+            let wishes = settle(wishes, PAGE);
+            let plan = plan(&table, &wishes);
+            let mut after = before.clone();
+            wishes.iter().for_each(|wish| grant(&mut after, wish));
+            let mut hardware: std::collections::BTreeMap<u64, Shown> =
+                (0..70).map(|page| (page, shown_at(&before, page))).collect();
+            for call in &plan.calls {
+                for page in call.first..call.end() {
+                    let (old, new) = (shown_at(&before, page), effect(call, page));
+                    prop_assert_eq!(new, shown_at(&after, page), "neither old nor wished");
+                    prop_assert!(old.is_none() || old != new, "page {page} was as wished");
+                    hardware.insert(page, new);
+                }
+            }
+            for (page, shown) in hardware {
+                prop_assert_eq!(shown, shown_at(&after, page), "page {}", page);
+            }
+            let count = |of: &dyn Fn(Shown, Shown) -> bool| {
+                let wished = wishes.iter().flat_map(wished_pages).map(|(page, _)| page);
+                let counted =
+                    wished.filter(|page| of(shown_at(&before, *page), shown_at(&after, *page)));
+                u64::try_from(counted.count()).expect("it is small")
+            };
+            prop_assert_eq!(plan.tces_set, count(&|old, new| new.is_some() && old != new));
+            prop_assert_eq!(plan.tces_new, count(&|old, new| new.is_some() && old.is_none()));
+            prop_assert_eq!(plan.tces_cleared, count(&|old, new| old.is_some() && new.is_none()));
+            prop_assert_eq!(plan.tces_kept, count(&|old, new| old.is_some() && old == new));
+        }
+    }
+}

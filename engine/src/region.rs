@@ -209,3 +209,106 @@ impl Regions {
         region.range.address.checked_add(offset).ok_or(outside)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const K4: PageShift = PageShift::K4;
+    const K64: PageShift = PageShift::K64;
+
+    fn range(address: u64, size: u64) -> MemoryRange {
+        MemoryRange { address: HostAddr::new(address), size: Bytes::new(size) }
+    }
+
+    fn one(address: u64, size: u64, backing: PageShift) -> (Regions, RegionId) {
+        let mut regions = Regions::default();
+        let region = Region::new(range(address, size), backing, K4).expect("whole pages");
+        let id = regions.insert(region);
+        (regions, id)
+    }
+
+    #[test]
+    fn memory_that_is_not_whole_system_pages_is_no_region() {
+        for (address, size) in [(0, 0), (0x8000, 0x10000), (0x10000, 0x8000), (0x10010, 0x10000)] {
+            let refusal = Region::new(range(address, size), K64, K64);
+            assert_eq!(
+                refusal,
+                Err(RegionRefusal::Misaligned { range: range(address, size), page: K64 })
+            );
+        }
+        let wrapping = range(u64::MAX - 0xffff, 0x10000);
+        assert!(Region::new(wrapping, K64, K64).is_err(), "its end is no address");
+    }
+
+    #[test]
+    fn a_region_takes_tces_no_larger_than_its_backing_and_its_alignment() {
+        let page = |address, size, backing| {
+            Region::new(range(address, size), backing, K4).expect("whole pages").page
+        };
+        assert_eq!(page(0x20_0000, 0x40_0000, PageShift::M2), PageShift::M2);
+        assert_eq!(page(0x21_0000, 0x40_0000, PageShift::M2), K64);
+        assert_eq!(page(0x20_0000, 0x1000, PageShift::M2), K4);
+        assert_eq!(page(0x20_0000, 0x40_0000, K4), K4);
+    }
+
+    #[test]
+    fn regions_may_touch_but_not_overlap() {
+        let (regions, other) = one(0x10_0000, 0x10_0000, K4);
+        for (address, size, is_free) in [
+            (0x20_0000, 0x1000, true),
+            (0xf_f000, 0x1000, true),
+            (0x1f_f000, 0x1000, false),
+            (0, 0x40_0000, false),
+            (0x10_0000, 0x10_0000, false),
+            (0xf_f000, 0x2000, false),
+        ] {
+            let region = Region::new(range(address, size), K4, K4).expect("whole pages");
+            let overlaps = RegionRefusal::Overlaps { range: region.range, other };
+            let expected = if is_free { Ok(()) } else { Err(overlaps) };
+            assert_eq!(regions.check_new(&region), expected, "{address:#x} {size:#x}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        let mut regions = Regions::default();
+        let region = |at: u64| Region::new(range(at << 12, 0x1000), K4, K4).expect("a page");
+        (1..=4096).for_each(|at| {
+            regions.insert(region(at));
+        });
+        assert_eq!(regions.check_new(&region(5000)), Err(RegionRefusal::TooMany));
+    }
+
+    #[test]
+    fn a_map_stays_inside_its_region_on_pages_the_backing_has() {
+        let (regions, region) = one(0x100_0000, 0x40_0000, PageShift::M2);
+        let locate =
+            |offset, size, page| regions.locate(region, Bytes::new(offset), Bytes::new(size), page);
+        assert_eq!(locate(0x1000, 0x2000, K4), Ok(HostAddr::new(0x100_1000)));
+        assert_eq!(locate(0x20_0000, 0x20_0000, PageShift::M2), Ok(HostAddr::new(0x120_0000)));
+        for (offset, size) in [(0x40_0000, 0x1000), (0x3f_f000, 0x2000), (u64::MAX, 1), (1, !0)] {
+            let (offset, size) = (Bytes::new(offset), Bytes::new(size));
+            let refusal = regions.locate(region, offset, size, K4);
+            assert_eq!(refusal, Err(RegionRefusal::Outside { region, offset, size }));
+        }
+        let too_large = |page, offset| RegionRefusal::PageTooLarge {
+            region,
+            backing: PageShift::M2,
+            page,
+            offset: Bytes::new(offset),
+        };
+        assert_eq!(locate(0, 0x1000, PageShift::G1), Err(too_large(PageShift::G1, 0)));
+        assert_eq!(locate(0x1000, 0x1000, K64), Err(too_large(K64, 0x1000)));
+    }
+
+    #[test]
+    fn the_handle_of_a_region_that_is_gone_names_no_other() {
+        let (mut regions, old) = one(0x10_0000, 0x1000, K4);
+        regions.remove(old);
+        let region = Region::new(range(0x10_0000, 0x1000), K4, K4).expect("a page");
+        let new = regions.insert(region);
+        assert_eq!(regions.get(old), Err(RegionRefusal::Gone(old)));
+        assert!(regions.get(new).is_ok());
+    }
+}

@@ -103,16 +103,26 @@ impl Table {
 
     /// The mapped runs between `first` and `end`, cut to that range, ascending.
     pub fn within(&self, first: u64, end: u64) -> impl Iterator<Item = MappedRun> + '_ {
-        let end = end.max(first);
-        let reaching_in = self.last_before(first).filter(|run| run.end() > first && first < end);
-        let inside = self.runs.range(first..end).map(MappedRun::of_entry);
-        reaching_in.into_iter().chain(inside).map(move |run| run.clipped(first, end, self.page))
+        let from = self.first_key_within(first, end).unwrap_or(end);
+        let runs = (from < end).then(|| self.runs.range(from..end)).into_iter().flatten();
+        runs.map(move |entry| MappedRun::of_entry(entry).clipped(first, end, self.page))
+    }
+
+    /// Where the first run that reaches into a range begins.
+    fn first_key_within(&self, first: u64, end: u64) -> Option<u64> {
+        let last = self.last_before(end).filter(|run| run.end() > first && first < end)?;
+        if last.first <= first {
+            // The usual case for short ranges: one run, one search.
+            return Some(last.first);
+        }
+        let reaching_in = self.last_before(first).filter(|run| run.end() > first);
+        Some(reaching_in.map_or(first, |run| run.first))
     }
 
     /// Whether nothing is mapped between `first` and `end`.
     #[must_use]
     pub fn is_empty_within(&self, first: u64, end: u64) -> bool {
-        self.within(first, end).next().is_none()
+        self.first_key_within(first, end).is_none()
     }
 
     /// Forgets what is mapped between `first` and `end`, and hands each run of it to `forgotten`.
@@ -132,6 +142,9 @@ impl Table {
             }
             self.tces -= cut.pages;
             forgotten(&cut);
+            if run.first <= first {
+                return;
+            }
         }
     }
 
@@ -159,5 +172,91 @@ impl Table {
 
     fn joins(&self, low: &MappedRun, high: &MappedRun) -> bool {
         low.end() == high.first && low.target.advanced(low.pages, self.page) == high.target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{
+        PAGE, PageModel, any_wish, grant, grant_table, handle, pages_of, table_of, target,
+    };
+
+    fn runs(table: &Table) -> Vec<(u64, u64)> {
+        table.within(0, u64::MAX).map(|run| (run.first, run.pages)).collect()
+    }
+
+    #[test]
+    fn neighbours_become_one_run_where_their_memory_is_contiguous_too() {
+        assert_eq!(runs(&table_of(&[(0, 2, 10), (4, 2, 14), (2, 2, 12)])), [(0, 6)]);
+        assert_eq!(runs(&table_of(&[(0, 2, 10), (2, 2, 13)])), [(0, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn runs_of_other_leases_regions_and_accesses_stay_apart() {
+        let others = [
+            Target { lease: LeaseId(handle(1)), ..target(11) },
+            Target { region: RegionId(handle(1)), ..target(11) },
+            Target { access: Access::Read, ..target(11) },
+        ];
+        for other in others {
+            let mut table = table_of(&[(0, 1, 10)]);
+            table.set(MappedRun { first: 1, pages: 1, target: other });
+            assert_eq!(runs(&table), [(0, 1), (1, 1)]);
+        }
+    }
+
+    #[test]
+    fn clearing_the_middle_leaves_both_ends_where_they_were() {
+        let mut table = table_of(&[(0, 10, 100)]);
+        let mut forgotten = Vec::new();
+        table.clear(3, 5, |run| forgotten.push((run.first, run.pages, run.target)));
+        assert_eq!(forgotten, [(3, 2, target(103))]);
+        assert_eq!(runs(&table), [(0, 3), (5, 5)]);
+        assert_eq!(table.within(5, 6).next().map(|run| run.target), Some(target(105)));
+    }
+
+    #[test]
+    fn an_empty_or_backward_range_holds_nothing() {
+        let mut table = table_of(&[(0, 10, 100)]);
+        for (first, end) in [(5, 5), (0, 0), (10, 10), (8, 2), (u64::MAX, 0)] {
+            assert!(table.is_empty_within(first, end), "{first}..{end}");
+            assert_eq!(table.within(first, end).count(), 0);
+            table.clear(first, end, |run| panic!("{run:?}"));
+        }
+        assert_eq!(runs(&table), [(0, 10)]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_is_what_it_is_page_by_page(
+            wishes in proptest::collection::vec(any_wish(), 1..40),
+            (first, pages) in (0u64..60, 0u64..30),
+        ) {
+            let mut table = Table::new(PAGE);
+            let mut model = PageModel::new();
+            for wish in &wishes {
+                let mut forgotten = Vec::new();
+                let old: PageModel =
+                    model.range(wish.first..wish.end).map(|(at, old)| (*at, *old)).collect();
+                let mut cleared = table_of(&[]);
+                std::mem::swap(&mut cleared, &mut table);
+                cleared.clear(wish.first, wish.end, |run| forgotten.push(*run));
+                prop_assert_eq!(pages_of(forgotten.into_iter()), old);
+                table = cleared;
+                grant_table(&mut table, wish);
+                grant(&mut model, wish);
+                prop_assert_eq!(pages_of(table.within(0, u64::MAX)), model.clone());
+                prop_assert_eq!(table.tces(), u64::try_from(model.len()).expect("it is small"));
+            }
+            let end = first + pages;
+            let part: PageModel = model.range(first..end).map(|(at, it)| (*at, *it)).collect();
+            prop_assert_eq!(table.is_empty_within(first, end), part.is_empty());
+            prop_assert_eq!(pages_of(table.within(first, end)), part);
+            let all: Vec<MappedRun> = table.within(0, u64::MAX).collect();
+            prop_assert!(all.windows(2).all(|pair| !table.joins(&pair[0], &pair[1])), "{all:?}");
+        }
     }
 }

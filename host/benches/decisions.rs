@@ -145,8 +145,8 @@ macro_rules! question {
                 system_page: 16,
                 page_shifts: vec![12, 16, 21, 30],
                 slots: vec![
-                    wit::SlotFacts { slot: 0, start: 0, use_: wit::SlotUse::DefaultWindow },
-                    wit::SlotFacts { slot: 1, start: 1 << 59, use_: wit::SlotUse::Free },
+                    wit::SlotFacts { slot: 0, start: 0, holds: wit::SlotUse::DefaultWindow },
+                    wit::SlotFacts { slot: 1, start: 1 << 59, holds: wit::SlotUse::Free },
                 ],
                 levels_max: 5,
                 reserved_ranges: vec![wit::ReservedRange {
@@ -165,6 +165,7 @@ macro_rules! question {
                         id,
                         size,
                         backing,
+                        granule: backing,
                         access: wit::Access::ReadWrite,
                         at: None,
                     })

@@ -4,7 +4,12 @@ use thiserror::Error;
 
 use crate::{
     grant::Rejection,
-    policy::{Answer, BuiltIn, Evaluation, Evaluator, Interface, LoadedPolicy, wit::Refusal},
+    policy::{
+        Answer, BuiltIn, Evaluation, Evaluator, Interface, LoadedPolicy,
+        wit::{
+            AdmitQuestion, PageChoice, PageQuestion, Refusal, Terms, WindowChoice, WindowQuestion,
+        },
+    },
     report::{DecisionEntry, Outcome, PolicyEntry},
 };
 
@@ -21,6 +26,45 @@ pub struct TwoForOne {
     first: String,
     second: String,
     point: Interface,
+}
+
+/// A question that a policy may answer with a refusal.
+pub trait Question {
+    /// An answer that is no refusal.
+    type Given;
+    /// The decision point that it belongs to.
+    const POINT: Interface;
+
+    /// Puts it to a policy.
+    fn ask(&self, policy: &dyn Evaluator) -> Evaluation<Answer<Self::Given>>;
+
+    /// Takes out what the operator set.
+    fn clear_settings(&mut self);
+}
+
+macro_rules! questions {
+    ($($question:ty: $point:ident, $function:ident, $given:ty;)+) => {
+        $(
+            impl Question for $question {
+                type Given = $given;
+                const POINT: Interface = Interface::$point;
+
+                fn ask(&self, policy: &dyn Evaluator) -> Evaluation<Answer<Self::Given>> {
+                    policy.$function(self)
+                }
+
+                fn clear_settings(&mut self) {
+                    self.settings.clear();
+                }
+            }
+        )+
+    };
+}
+
+questions! {
+    PageQuestion: PageSelection, select_pages, Vec<PageChoice>;
+    WindowQuestion: WindowSizing, size_windows, Vec<WindowChoice>;
+    AdmitQuestion: LeasePolicy, admit, Terms;
 }
 
 /// What came of a decision that was made.
@@ -82,21 +126,26 @@ impl Policies {
 
     /// Makes one decision.
     ///
-    /// `ask` puts the question to a policy, `check` turns an answer into what may be done, `words` says the answer in
-    /// words. A policy that breaks, or whose answer does not pass, is replaced by the built-in one for this decision.
-    pub fn decide<A, G>(
+    /// `check` turns an answer into what may be done, `words` says the answer in words. A policy that breaks, or whose
+    /// answer does not pass, is replaced by the built-in one for this decision.
+    ///
+    /// The question has the operator's settings. They are meant for the components; the built-in policy sees them only
+    /// where there is no component at all.
+    pub fn decide<Q: Question, G>(
         &self,
-        point: Interface,
         about: &str,
-        ask: impl Fn(&dyn Evaluator) -> Evaluation<Answer<A>>,
-        mut check: impl FnMut(&A) -> Result<G, Rejection>,
-        words: impl Fn(&A) -> String,
+        mut question: Q,
+        mut check: impl FnMut(&Q, &Q::Given) -> Result<G, Rejection>,
+        words: impl Fn(&Q::Given) -> String,
     ) -> Decided<G> {
-        let component = self.component_for(point);
+        let component = self.component_for(Q::POINT);
+        if component.is_none() && !self.components.is_empty() {
+            question.clear_settings();
+        }
         let asked: &dyn Evaluator = component.map_or(&self.built_in, |policy| policy);
-        let first = ask(asked);
+        let first = question.ask(asked);
         let mut entry = DecisionEntry {
-            point: point.to_string(),
+            point: Q::POINT.to_string(),
             about: about.to_owned(),
             asked: asked.name().to_owned(),
             decided_by: asked.name().to_owned(),
@@ -105,11 +154,13 @@ impl Policies {
             fuel: first.fuel,
             broken: None,
         };
-        let verdict = match judge(first, &mut check, &words) {
+        let verdict = match judge(first, |answer| check(&question, answer), &words) {
             Judged::Broken { why, .. } if component.is_some() => {
                 entry.broken = Some(why);
                 self.built_in.name().clone_into(&mut entry.decided_by);
-                conclude(judge(ask(&self.built_in), &mut check, &words), &mut entry)
+                question.clear_settings();
+                let second = question.ask(&self.built_in);
+                conclude(judge(second, |answer| check(&question, answer), &words), &mut entry)
             }
             judged => conclude(judged, &mut entry),
         };
@@ -126,7 +177,7 @@ enum Judged<G> {
 
 fn judge<A, G>(
     evaluation: Evaluation<Answer<A>>,
-    check: &mut impl FnMut(&A) -> Result<G, Rejection>,
+    check: impl FnOnce(&A) -> Result<G, Rejection>,
     words: &impl Fn(&A) -> String,
 ) -> Judged<G> {
     match evaluation.result {

@@ -5,7 +5,7 @@ use tce_engine::{
     Error,
     addr::{Bytes, Iova, PageShift},
     facts::Slot,
-    layout::{Need, WindowChoice},
+    layout::{LayoutRefusal, Need, WindowChoice},
     lease::Timestamp,
 };
 use thiserror::Error as ThisError;
@@ -36,7 +36,7 @@ pub struct PageGroup {
     pub regions: Vec<usize>,
 }
 
-/// Checks an answer to `page-selection`.
+/// Checks an answer to `select-pages`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -61,11 +61,20 @@ fn page_group(
     let Some(page) = PageShift::new(choice.page).filter(|_| offered) else {
         return nonsense(format!("no window has pages of shift {}", choice.page));
     };
+    if choice.regions.is_empty() {
+        return nonsense(format!("the choice of {page} pages is for no region"));
+    }
     for region in choice.regions.iter().filter_map(|id| find(&question.demand, *id)) {
         if region.backing < choice.page {
             return nonsense(format!(
                 "region {} is backed by pages of shift {}, too small for {page} TCEs",
                 region.id, region.backing
+            ));
+        }
+        if region.granule < choice.page {
+            return nonsense(format!(
+                "pieces of region {} are mapped by themselves that {page} TCEs cannot map",
+                region.id
             ));
         }
     }
@@ -105,23 +114,83 @@ pub struct WantedLayout {
     pub regions: Vec<Vec<usize>>,
 }
 
-/// Reads an answer to `window-sizing`.
+/// Checks an answer to `size-windows`, as far as that needs no engine: slots, room and reserved ranges are the
+/// engine's.
 ///
 /// # Errors
-/// What is wrong with it, as far as it can be seen without the engine.
+/// What is wrong with it.
 pub fn layout(
-    demand: &wit::Demand,
+    question: &wit::WindowQuestion,
     answer: &[wit::WindowChoice],
 ) -> Result<WantedLayout, Rejection> {
+    let demand = &question.demand;
     let listed: Vec<&[u32]> = answer.iter().map(|choice| choice.regions.as_slice()).collect();
     check_complete(demand, &listed)?;
+    let chosen = answer.iter().map(|choice| candidate(question, choice));
+    let chosen: Vec<&wit::Candidate> = chosen.collect::<Result<_, _>>()?;
+    check_charge(question, &chosen)?;
     Ok(WantedLayout {
-        choices: answer.iter().map(|choice| window(demand, choice)).collect::<Result<_, _>>()?,
+        choices: answer.iter().map(|choice| window(question, choice)).collect::<Result<_, _>>()?,
         regions: answer.iter().map(|choice| indices(demand, &choice.regions)).collect(),
     })
 }
 
-fn window(demand: &wit::Demand, choice: &wit::WindowChoice) -> Result<WindowChoice, Rejection> {
+/// The candidate that a choice names.
+fn candidate<'a>(
+    question: &'a wit::WindowQuestion,
+    choice: &wit::WindowChoice,
+) -> Result<&'a wit::Candidate, Rejection> {
+    let numbers = (choice.slot, choice.page, choice.size, choice.levels);
+    let alike = |it: &&wit::Candidate| (it.slot, it.page, it.size, it.levels) == numbers;
+    let mut alike = question.candidates.iter().filter(alike);
+    let named = alike.clone().find(|it| it.origin == choice.origin);
+    match named.ok_or_else(|| alike.next().map(|it| it.origin)) {
+        Ok(candidate) => Ok(candidate),
+        Err(Some(wit::Origin::DefaultWindow)) => nonsense(format!(
+            "the window of {} in slot {} is the default one, and not to be created",
+            Bytes::new(choice.size),
+            choice.slot
+        )),
+        Err(Some(wit::Origin::Created)) => nonsense(format!(
+            "the window of {} in slot {} is to be created, and not the default one",
+            Bytes::new(choice.size),
+            choice.slot
+        )),
+        Err(None) => nonsense(format!(
+            "no candidate is of {} in pages of shift {} with {} level(s) in slot {}",
+            Bytes::new(choice.size),
+            choice.page,
+            choice.levels,
+            choice.slot
+        )),
+    }
+}
+
+/// The tables must fit what the memory of the demand leaves. That memory is registered after them, so the engine does
+/// not see it yet.
+fn check_charge(
+    question: &wit::WindowQuestion,
+    chosen: &[&wit::Candidate],
+) -> Result<(), Rejection> {
+    let wit::LockedMemory { limit: Some(limit), charged } = question.facts.locked_memory else {
+        return Ok(());
+    };
+    let total = chosen.iter().map(|it| it.charge).fold(0, u64::saturating_add);
+    // A candidate for slot 1 counts the default window, which a window in slot 0 replaces.
+    let default = question.candidates.iter().find(|it| it.origin == wit::Origin::DefaultWindow);
+    let twice = default.filter(|_| chosen.len() > 1).map_or(0, |default| default.charge);
+    let needed = total.saturating_sub(twice);
+    if charged.saturating_add(needed) <= limit {
+        return Ok(());
+    }
+    let [needed, charged, limit] = [needed, charged, limit].map(Bytes::new);
+    Err(Error::from(LayoutRefusal::LockedMemory { needed, charged, limit }).into())
+}
+
+fn window(
+    question: &wit::WindowQuestion,
+    choice: &wit::WindowChoice,
+) -> Result<WindowChoice, Rejection> {
     let Some(slot) = Slot::numbered(choice.slot) else {
         return nonsense(format!("there is no slot {}", choice.slot));
     };
@@ -131,9 +200,23 @@ fn window(demand: &wit::Demand, choice: &wit::WindowChoice) -> Result<WindowChoi
     if choice.regions.is_empty() {
         return nonsense(format!("the window in slot {} is for no region", choice.slot));
     }
-    let regions = choice.regions.iter().filter_map(|id| find(demand, *id));
+    check_page(question, choice)?;
+    let regions = choice.regions.iter().filter_map(|id| find(&question.demand, *id));
     let needs = regions.map(need).collect::<Result<_, _>>()?;
     Ok(WindowChoice { slot, page, size: Bytes::new(choice.size), levels: choice.levels, needs })
+}
+
+/// A window's page must be the one that was chosen for each of its regions.
+fn check_page(question: &wit::WindowQuestion, choice: &wit::WindowChoice) -> Result<(), Rejection> {
+    for pages in question.pages.iter().filter(|pages| pages.page != choice.page) {
+        if let Some(id) = choice.regions.iter().find(|id| pages.regions.contains(id)) {
+            return nonsense(format!(
+                "region {id} is in a window with pages of shift {}, and {} was chosen for it",
+                choice.page, pages.page
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a region needs of a window.
@@ -177,3 +260,6 @@ pub fn terms(question: &wit::AdmitQuestion, answer: &wit::Terms) -> Result<Terms
     }
     Ok(Terms { access, tces_max: answer.tces_max, expires: answer.expires.map(Timestamp) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ use crate::{
     policy::wit,
 };
 
-/// The facts, as all questions have them.
+/// The facts, as all questions have them. What is charged includes what will be, when the demand's memory is
+/// registered.
 pub fn container_facts(
     layouts: &Layouts<'_>,
     groups: &[GroupNumber],
@@ -48,7 +49,7 @@ fn slots(layouts: &Layouts<'_>) -> Vec<wit::SlotFacts> {
         .map(|slot| wit::SlotFacts {
             slot: slot.number(),
             start: layouts.facts.slot_start(slot).raw(),
-            use_: match layouts.slots[slot.index()] {
+            holds: match layouts.slots[slot.index()] {
                 SlotUse::Free => wit::SlotUse::Free,
                 SlotUse::DefaultWindow => wit::SlotUse::DefaultWindow,
                 SlotUse::Taken => wit::SlotUse::Taken,
@@ -78,6 +79,7 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
                 id,
                 size: region.size.raw(),
                 backing: backing.raw(),
+                granule: region.granule.unwrap_or(*backing).raw(),
                 access: access(region.access),
                 at: region.at.map(|at| at.raw()),
             })
@@ -92,10 +94,15 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
     }
 }
 
-/// The candidates, as they are listed.
+/// The candidates, as they are listed. One that would give up the default window for the same again is left out: it
+/// wins nothing, and the engine tells candidates apart by slot, page, size and levels alone.
 #[must_use]
 pub fn candidates(found: &[Candidate]) -> Vec<wit::Candidate> {
-    let list = found.iter();
+    let default = found.iter().find(|it| it.origin == Origin::DefaultWindow);
+    let is_again = |it: &Candidate| {
+        it.origin == Origin::Created && default.is_some_and(|default| is_alike(it, default))
+    };
+    let list = found.iter().filter(|it| !is_again(it));
     list.map(|it| wit::Candidate {
         slot: it.slot.number(),
         start: it.start.raw(),
@@ -110,6 +117,11 @@ pub fn candidates(found: &[Candidate]) -> Vec<wit::Candidate> {
         charge: it.table.charge.raw(),
     })
     .collect()
+}
+
+fn is_alike(one: &Candidate, other: &Candidate) -> bool {
+    let numbers = |it: &Candidate| (it.slot, it.page, it.size, it.table.levels);
+    numbers(one) == numbers(other)
 }
 
 /// What a lease of the job asks for, in a window with this page.
@@ -151,3 +163,6 @@ pub const fn engine_access(access: wit::Access) -> Access {
         wit::Access::ReadWrite => Access::ReadWrite,
     }
 }
+
+#[cfg(test)]
+mod tests;

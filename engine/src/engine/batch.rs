@@ -110,7 +110,7 @@ impl<K: Kernel> Engine<K> {
             return send(&mut self.calls, container, &window, call);
         }
         let call = self.calls.charged(|calls| send(calls, container, &window, call))?;
-        let Charged { result, charged } = self.note_default_made(call);
+        let Charged { result, charged } = self.note_default_made(call, Bytes::ZERO);
         self.note_charge(ChargeSubject::Leaked, Bytes::ZERO, charged);
         result
     }

@@ -125,8 +125,10 @@ impl<K: Kernel> Engine<K> {
         let call =
             CreateCall { page_shift: u32::from(page.raw()), size, levels: u32::from(levels) };
         let container = self.container();
+        let shape = self.backend()?.facts.geometry().shape(page, size, levels);
+        let predicted = shape.map_or(Bytes::ZERO, |shape| shape.charge);
         let call = self.calls.charged(|calls| calls.create(container, call))?;
-        let Charged { result, charged } = self.note_default_made(call);
+        let Charged { result, charged } = self.note_default_made(call, predicted);
         let start = match result {
             Ok(start) => start,
             Err(fault) => {
@@ -138,34 +140,35 @@ impl<K: Kernel> Engine<K> {
             self.calls.remove(container, start)?;
             return Err(LayoutRefusal::Unreachable { at: candidate.start, start, size }.into());
         }
-        let shape = self.backend()?.facts.geometry().shape(page, size, levels);
-        let predicted = shape.map_or(Bytes::ZERO, |shape| shape.charge);
         self.note_charge(ChargeSubject::Window(id), predicted, charged);
         Ok(())
     }
 
-    /// Notes the default window if a call made it on its way, and takes its share off what the call charged.
+    /// Notes the default window if a call made it on its way, and takes its share off what the call charged. Of that,
+    /// `own` is what the call was to charge for itself.
     ///
-    /// A call that failed may have made it all the same: then its charge tells. To be wrong there does no harm, since
-    /// `TCE_REMOVE` of address 0 takes the window and the promise of one alike.
-    pub(super) fn note_default_made<T>(&mut self, call: Charged<T>) -> Charged<T> {
+    /// A call that failed may have made the window all the same: its charge tells. If that cannot be read, the window
+    /// stays awaited, until a call charges less than it would have with it.
+    pub(super) fn note_default_made<T>(&mut self, call: Charged<T>, own: Bytes) -> Charged<T> {
         let backend = self.backend_mut().expect("a call was made on it");
-        let predicted = backend.default_charge();
-        let was_made = match (&call.result, call.charged) {
-            (Ok(_), _) | (Err(_), None) => true,
-            (Err(_), Some(charged)) => !charged.is_zero() && charged >= predicted,
-        };
+        let default = backend.default_charge();
         let Some((made @ Made::AtFirstUse, subject)) = backend.default_window() else {
             return call;
         };
-        if !was_made {
+        let least = match call.result {
+            Ok(_) => default.saturating_add(own),
+            Err(_) => default,
+        };
+        let rest = call.charged.filter(|charged| !charged.is_zero() && *charged >= least);
+        let rest = rest.and_then(|charged| charged.checked_sub(default));
+        if rest.is_some() || call.result.is_ok() {
+            *made = Made::Yes;
+        }
+        if rest.is_none() {
             return call;
         }
-        *made = Made::Yes;
-        let share = call.charged.map(|charged| charged.min(predicted));
-        self.note_charge(subject, predicted, share);
-        let rest = call.charged.and_then(|charged| charged.checked_sub(predicted));
-        Charged { charged: rest.or(share.map(|_| Bytes::ZERO)), ..call }
+        self.note_charge(subject, default, Some(default));
+        Charged { charged: rest, ..call }
     }
 
     /// Removes the default window, or the promise of one, so that slot 0 is free.

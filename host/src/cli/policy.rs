@@ -11,9 +11,13 @@ use crate::{
 
 use super::{print_json, print_text};
 
-/// What `tce policy check` says of a good policy.
+/// The version of the document.
+const FORMAT: &str = "tce-policy-check/1";
+
+/// What `tce policy check` says of a good policy. `docs/report.md` describes its JSON.
 #[derive(Serialize)]
 struct Checked<'a> {
+    format: &'static str,
     file: String,
     name: &'a str,
     bytes: u64,
@@ -26,6 +30,7 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
     let runtime = runtime(None)?;
     let policy = load(&runtime, file)?;
     let checked = Checked {
+        format: FORMAT,
         file: file.display().to_string(),
         name: policy.name(),
         bytes: policy.size(),
@@ -42,12 +47,11 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
 }
 
 fn text(checked: &Checked<'_>) -> String {
-    let interfaces: Vec<String> =
-        checked.interfaces.iter().map(|it| format!("             {it}\n")).collect();
+    let interfaces: Vec<String> = checked.interfaces.iter().map(ToString::to_string).collect();
     format!(
-        "{} is a policy that this host can use\n  implements\n{}  imports    nothing\n  size       {} bytes\n  sha256     {}\n",
+        "{} is a policy that this host can use\n  implements {}\n  imports    nothing\n  size       {} bytes\n  sha256     {}\n",
         checked.file,
-        interfaces.concat(),
+        interfaces.join("\n             "),
         checked.bytes,
         checked.sha256,
     )

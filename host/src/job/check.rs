@@ -106,6 +106,14 @@ fn region(entry: &RegionEntry) -> Checked<RegionPlan> {
         let problem = format!("its size of {size} is not a whole number of {unit} pages");
         return invalid(place, problem);
     }
+    let granule = entry.granule.map(|granule| granule.0);
+    if let Some(granule) = granule.filter(|granule| !size.is_multiple_of(*granule)) {
+        let problem = format!(
+            "its size of {size} is not a whole number of pieces of {granule}: a smaller granule \
+             would be right"
+        );
+        return invalid(place, problem);
+    }
     let at = entry.at.map(|at| at.iova());
     if let Some(at) = at.filter(|at| !at.is_aligned(PageShift::K4)) {
         return invalid(place, format!("its address {at} is not on a page border"));
@@ -114,6 +122,7 @@ fn region(entry: &RegionEntry) -> Checked<RegionPlan> {
         name: entry.name.clone(),
         size,
         page,
+        granule,
         memory: entry.memory,
         access: access(entry.access),
         at,

@@ -83,6 +83,8 @@ pub struct RegionEntry {
     pub size: Size,
     /// The page that must back it at least. Needed for huge pages; else the system page.
     pub page: Option<PageSize>,
+    /// The smallest piece of it that is mapped by itself; absent: the page that backs it.
+    pub granule: Option<PageSize>,
     /// What it is made of.
     #[serde(default)]
     pub memory: Memory,

@@ -74,6 +74,8 @@ pub struct RegionPlan {
     pub size: Bytes,
     /// The page that must back it at least; always given for huge pages.
     pub page: Option<PageShift>,
+    /// The smallest piece of it that is mapped by itself, where the job says so.
+    pub granule: Option<PageShift>,
     /// What it is made of.
     pub memory: Memory,
     /// What devices may do.
@@ -241,3 +243,6 @@ impl Job {
         check::check(file)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What can be asked, and what can come of it.
 
 use serde::Serialize;
+use tce_engine::addr::Bytes;
 use thiserror::Error;
 
 use super::{
@@ -76,19 +77,19 @@ pub enum Broken {
         budget: u64,
     },
     /// It wanted more memory than it may have.
-    #[error("it wanted more than {limit} bytes of memory")]
+    #[error("it wanted more than {} of memory", size(*limit))]
     OutOfMemory {
         /// The limit.
         limit: usize,
     },
     /// Its calls went too deep.
-    #[error("its calls went deeper than {limit} bytes of stack")]
+    #[error("its calls went deeper than {} of stack", size(*limit))]
     OutOfStack {
         /// The limit.
         limit: usize,
     },
     /// Its answer is too large to be taken.
-    #[error("its answer has more than {limit} bytes")]
+    #[error("its answer has more than {}", size(*limit))]
     TooMuchData {
         /// The limit.
         limit: usize,
@@ -116,4 +117,9 @@ impl<T> Evaluation<Answer<T>> {
         }
         self
     }
+}
+
+/// A limit as people read it.
+fn size(limit: usize) -> Bytes {
+    Bytes::new(u64::try_from(limit).unwrap_or(u64::MAX))
 }

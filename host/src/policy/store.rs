@@ -85,7 +85,10 @@ pub(super) fn broken(error: &wasmtime::Error, limits: &Limits) -> Broken {
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Broken::OutOfFuel { budget: limits.fuel },
         Some(Trap::StackOverflow) => Broken::OutOfStack { limit: WASM_STACK_BYTES_MAX },
-        Some(trap) => Broken::Trap { what: trap.to_string() },
+        Some(trap) => {
+            let what = trap.to_string();
+            Broken::Trap { what: what.trim_start_matches("wasm trap: ").to_owned() }
+        }
         None if error.root_cause().to_string().contains(TOO_MUCH_DATA) => {
             Broken::TooMuchData { limit: limits.answer_bytes }
         }

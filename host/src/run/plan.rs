@@ -110,15 +110,13 @@ fn unholdable(candidates: &[Candidate], group: &PageGroup, demand: &wit::Demand)
 /// Refuses a demand whose memory and smallest tables do not fit the locked-memory limit.
 pub(super) fn check_limit(
     facts: &wit::ContainerFacts,
-    demand: &wit::Demand,
     candidates: &[Candidate],
 ) -> Result<(), Failure> {
     let Some(limit) = facts.locked_memory.limit.map(Bytes::new) else { return Ok(()) };
-    let memory = demand.regions.iter().map(|region| Bytes::new(region.size));
     let tables = candidates.iter().map(|candidate| candidate.table.charge).min();
+    // The demand's memory is counted in already.
     let charged = Bytes::new(facts.locked_memory.charged);
-    let needed = memory.fold(charged, Bytes::saturating_add);
-    let needed = needed.saturating_add(tables.unwrap_or_default());
+    let needed = charged.saturating_add(tables.unwrap_or_default());
     if needed <= limit {
         return Ok(());
     }

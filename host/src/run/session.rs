@@ -16,7 +16,7 @@ use crate::{
     exit::{Exit, Failure},
     grant::{self, PageGroup, WantedLayout},
     job::Job,
-    policy::{Interface, wit},
+    policy::wit,
     question,
     report::DecisionEntry,
 };
@@ -86,7 +86,10 @@ impl<M: Machine> Session<'_, M> {
     }
 
     fn facts(&mut self, groups: &[GroupNumber]) -> Result<wit::ContainerFacts, Failure> {
-        let charged = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
+        let locked = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
+        // The memory is registered after the windows are made, and has to fit beside them.
+        let memory = self.job.regions.iter().map(|region| region.size);
+        let charged = memory.fold(locked, Bytes::saturating_add);
         let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
         Ok(question::container_facts(&layouts, groups, charged))
     }
@@ -103,10 +106,11 @@ impl<M: Machine> Session<'_, M> {
             settings: question::settings(&self.job.settings),
         };
         let decided = self.options.policies.decide(
-            Interface::PageSelection,
             "pages",
-            |policy| policy.select_pages(&question),
-            |answer| Ok(grant::pages(&question, answer)?.into_iter().zip(answer.clone()).collect()),
+            question,
+            |question, answer| {
+                Ok(grant::pages(question, answer)?.into_iter().zip(answer.clone()).collect())
+            },
             |answer| words::pages(self.job, answer),
         );
         conclude(decisions, decided)
@@ -124,7 +128,7 @@ impl<M: Machine> Session<'_, M> {
             let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
             let candidates = layouts.candidates(&plan::query(self.job, &layouts));
             plan::check_holdable(self.job, &layouts, &candidates, &groups, demand)?;
-            plan::check_limit(facts, demand, &candidates)?;
+            plan::check_limit(facts, &candidates)?;
             candidates
         };
         let question = wit::WindowQuestion {
@@ -136,11 +140,10 @@ impl<M: Machine> Session<'_, M> {
         };
         let (job, engine, policies) = (self.job, &mut *self.engine, self.options.policies);
         let decided = policies.decide(
-            Interface::WindowSizing,
             "windows",
-            |policy| policy.size_windows(&question),
-            |answer| {
-                let WantedLayout { choices, regions } = grant::layout(demand, answer)?;
+            question,
+            |question, answer| {
+                let WantedLayout { choices, regions } = grant::layout(question, answer)?;
                 let order = in_slot_order(&choices, regions);
                 Ok(Layout { grant: engine.grant_layout(&choices)?, regions: order })
             },
@@ -159,16 +162,12 @@ impl<M: Machine> Session<'_, M> {
         for index in 0..self.job.leases.len() {
             let question = self.admit_question(facts, layout, &planned, index)?;
             let lease = &self.job.leases[index];
-            let decided = self.options.policies.decide(
-                Interface::LeasePolicy,
-                &lease.name,
-                |policy| policy.admit(&question),
-                |answer| grant::terms(&question, answer),
-                words::terms,
-            );
+            let size = Bytes::new(question.request.size);
+            let policies = self.options.policies;
+            let decided = policies.decide(&lease.name, question, grant::terms, words::terms);
             let terms = conclude(decisions, decided)?;
             let window = plan::window_of(lease, &layout.regions)?;
-            planned.push(PlannedLease { window, size: Bytes::new(question.request.size), terms });
+            planned.push(PlannedLease { window, size, terms });
         }
         Ok(planned)
     }

@@ -18,7 +18,7 @@ const WAYS: [(&str, &str, &str); 15] = [
     ("region-twice", "page-selection", "stands twice"),
     ("region-missing", "page-selection", "is left out"),
     ("unknown-region", "page-selection", "there is no region"),
-    ("no-candidate", "window-sizing", "the kernel makes no window"),
+    ("no-candidate", "window-sizing", "1048577"),
     ("same-slot", "window-sizing", "its answer cannot be"),
     ("too-much", "lease-policy", "its answer cannot be"),
     ("nothing", "lease-policy", "0 TCEs"),

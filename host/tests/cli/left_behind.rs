@@ -7,7 +7,7 @@ use tce_sim::{Fault, Operation, Profile, SimMachine};
 use crate::common::{Ran, example, run_on};
 
 /// Every operation that a run makes. A closed descriptor is gone whatever `close` says, so it cannot fail to go.
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 21] = [
     Operation::LockedMemory,
     Operation::OpenContainer,
     Operation::CheckExtension,
@@ -28,6 +28,7 @@ const OPERATIONS: [Operation; 20] = [
     Operation::Unmap,
     Operation::Eeh,
     Operation::Allocate,
+    Operation::Close,
 ];
 
 /// What happens when one call fails in one way.

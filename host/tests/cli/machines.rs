@@ -3,7 +3,7 @@
 use tce_engine::{addr::Bytes, errno::Errno, kernel::GroupNumber};
 use tce_host::exit::{Exit, Failure};
 use tce_sim::{Fault, Operation, Profile, SimMachine};
-use tce_vfio::VfioMachine;
+use tce_vfio::{OpenError, VfioMachine};
 
 use crate::common::{Folder, SMALL, Tree, run_on, tce};
 
@@ -54,6 +54,21 @@ fn without_vfio_the_modules_are_named() {
     unopened(&tree, &["no /dev/vfio/vfio"], "modprobe");
     tree.file("dev/vfio/vfio", "");
     unopened(&tree, &["no sPAPR TCE v2 backend"], "modprobe vfio_iommu_spapr_tce");
+}
+
+#[test]
+fn every_reason_not_to_open_a_machine_ends_alike_and_has_a_remedy() {
+    for (error, says, help) in [
+        (OpenError::NoPermission, "may not open /dev/vfio/vfio", "run as root"),
+        (OpenError::NoContainerDriver, "no driver behind it", "modprobe vfio"),
+        (OpenError::Unopened(Errno::EMFILE), "EMFILE", "`tce doctor`"),
+        (OpenError::NotPower("A Laptop CPU".to_owned()), "A Laptop CPU", "--backend sim"),
+    ] {
+        let failure = Failure::from(error);
+        let remedy = failure.remedy.as_deref().unwrap_or_default();
+        assert_eq!(failure.exit, Exit::Machine, "{failure}");
+        assert!(failure.what.contains(says) && remedy.contains(help), "{failure}: {remedy}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod broken_policies;
 mod common;
 mod demands;
+mod documents;
 mod files;
 mod left_behind;
 mod machines;

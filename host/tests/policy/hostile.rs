@@ -5,7 +5,7 @@ use tce_host::policy::{
     limits::{
         ANSWER_BYTES_MAX, DETAIL_BYTES_MAX, FUEL_MAX, MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX,
     },
-    wit::{PageChoice, RefusalReason},
+    wit::{Origin, PageChoice, RefusalReason},
 };
 
 use crate::support::{
@@ -23,9 +23,7 @@ fn pages(policy: &LoadedPolicy, how: &str) -> Evaluation<Answer<Vec<PageChoice>>
 /// What each behaviour that gives no answer is.
 fn expected(how: &str) -> Broken {
     match how {
-        "trap" => {
-            Broken::Trap { what: "wasm trap: wasm `unreachable` instruction executed".into() }
-        }
+        "trap" => Broken::Trap { what: "wasm `unreachable` instruction executed".into() },
         "loop" => Broken::OutOfFuel { budget: FUEL_MAX },
         "eat-memory" => Broken::OutOfMemory { limit: MEMORY_BYTES_MAX },
         "recurse" => Broken::OutOfStack { limit: WASM_STACK_BYTES_MAX },
@@ -113,6 +111,7 @@ fn nonsense_is_passed_on_for_others_to_judge() {
         let policy = plugin(compiler, "hostile");
         let pages = |how| answered(pages(&policy, how)).0.expect("pages");
         assert_eq!(pages("unknown-page")[0].page, 63);
+        assert_eq!(pages("largest-page")[0].page, 30);
         assert_eq!(pages("region-twice")[0].regions, [1, 2, 1]);
         assert_eq!(pages("region-missing")[0].regions, [1]);
         assert_eq!(pages("unknown-region")[0].regions, [1, 2, 4_000_000_007]);
@@ -121,6 +120,7 @@ fn nonsense_is_passed_on_for_others_to_judge() {
             answered(policy.size_windows(&window_question(misbehave(how)))).0.expect("windows")
         };
         assert_eq!(windows("no-candidate")[0].size, (2 << 30) + 1);
+        assert_eq!(windows("wrong-origin")[0].origin, Origin::DefaultWindow);
         assert_eq!(windows("same-slot").len(), 2);
         let terms = |how| answered(policy.admit(&admit_question(misbehave(how)))).0.expect("terms");
         assert_eq!((terms("too-much").tces_max, terms("too-much").expires), (u64::MAX, None));

@@ -5,5 +5,7 @@
 mod determinism;
 mod hostile;
 mod loading;
+mod locked_memory;
 mod one_source;
+mod settings;
 mod support;

@@ -83,14 +83,15 @@ fn every_answer_round_trips_between_the_types_of_host_and_sdk() {
     let refusals =
         reasons.prop_map(|reason| wit::Refusal { reason, detail: "\"no\"\n".to_owned() });
     round_trips::<_, types::Refusal>(refusals);
-    let window = |(slot, page, size, levels)| wit::WindowChoice {
+    let window = |(slot, page, size, levels, created)| wit::WindowChoice {
         slot,
         page,
         size,
         levels,
+        origin: if created { wit::Origin::Created } else { wit::Origin::DefaultWindow },
         regions: vec![u32::MAX, 0],
     };
-    let windows = proptest::arbitrary::any::<(u8, u8, u64, u8)>().prop_map(window);
+    let windows = proptest::arbitrary::any::<(u8, u8, u64, u8, bool)>().prop_map(window);
     round_trips::<_, window_sizing::WindowChoice>(windows);
     let pages = proptest::arbitrary::any::<(u8, Vec<u32>)>()
         .prop_map(|(page, regions)| wit::PageChoice { page, regions });

@@ -27,6 +27,8 @@ pub(crate) enum Behaviour {
     Empty,
     /// `unknown-page`: a page that no machine has.
     UnknownPage,
+    /// `largest-page`: the largest page that windows here can have, whatever the regions allow.
+    LargestPage,
     /// `region-twice`: an answer in which a region stands twice.
     RegionTwice,
     /// `region-missing`: an answer without one of the regions.
@@ -35,6 +37,8 @@ pub(crate) enum Behaviour {
     UnknownRegion,
     /// `no-candidate`: a window that is none of the candidates.
     NoCandidate,
+    /// `wrong-origin`: a candidate, but made where it would be found, or found where it would be made.
+    WrongOrigin,
     /// `same-slot`: two windows in one slot.
     SameSlot,
     /// `too-much`: a lease with more access and more TCEs than asked, without end.
@@ -65,10 +69,12 @@ impl Behaviour {
             Some("long-refusal") => Self::LongRefusal,
             Some("empty") => Self::Empty,
             Some("unknown-page") => Self::UnknownPage,
+            Some("largest-page") => Self::LargestPage,
             Some("region-twice") => Self::RegionTwice,
             Some("region-missing") => Self::RegionMissing,
             Some("unknown-region") => Self::UnknownRegion,
             Some("no-candidate") => Self::NoCandidate,
+            Some("wrong-origin") => Self::WrongOrigin,
             Some("same-slot") => Self::SameSlot,
             Some("too-much") => Self::TooMuch,
             Some("nothing") => Self::Nothing,

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use tce_policy_sdk::{
     lease_policy::Terms,
-    types::{Access, LeaseId, PageChoice, Refusal, RefusalReason, RegionId},
-    window_sizing::WindowChoice,
+    types::{Access, ContainerFacts, LeaseId, PageChoice, Refusal, RefusalReason, RegionId},
+    window_sizing::{Origin, WindowChoice},
 };
 
 use crate::behaviour::Behaviour;
@@ -34,10 +34,14 @@ pub(crate) fn before(behaviour: Behaviour) -> Result<(), Refusal> {
 }
 
 /// An answer to `select-pages`, spoilt.
-pub(crate) fn pages(behaviour: Behaviour, choices: &mut Vec<PageChoice>) {
+pub(crate) fn pages(behaviour: Behaviour, facts: &ContainerFacts, choices: &mut Vec<PageChoice>) {
     match behaviour {
         Behaviour::Empty => choices.clear(),
         Behaviour::UnknownPage => choices.iter_mut().for_each(|choice| choice.page = 63),
+        Behaviour::LargestPage => {
+            let largest = facts.page_shifts.iter().copied().max().unwrap_or_default();
+            choices.iter_mut().for_each(|choice| choice.page = largest);
+        }
         Behaviour::HugeList => *choices = vec![PageChoice { page: 12, regions: vec![] }; HUGE_LIST],
         _ => choices.iter_mut().for_each(|choice| regions(behaviour, &mut choice.regions)),
     }
@@ -49,9 +53,22 @@ pub(crate) fn windows(behaviour: Behaviour, choices: &mut Vec<WindowChoice>) {
         Behaviour::Empty => choices.clear(),
         Behaviour::UnknownPage => choices.iter_mut().for_each(|choice| choice.page = 63),
         Behaviour::NoCandidate => choices.iter_mut().for_each(|choice| choice.size += 1),
+        Behaviour::WrongOrigin => choices.iter_mut().for_each(|choice| {
+            choice.origin = match choice.origin {
+                Origin::Created => Origin::DefaultWindow,
+                Origin::DefaultWindow => Origin::Created,
+            };
+        }),
         Behaviour::SameSlot => choices.extend(choices.clone()),
         Behaviour::HugeList => {
-            let window = WindowChoice { slot: 0, page: 12, size: 0, levels: 1, regions: vec![] };
+            let window = WindowChoice {
+                slot: 0,
+                page: 12,
+                size: 0,
+                levels: 1,
+                origin: Origin::Created,
+                regions: vec![],
+            };
             *choices = vec![window; HUGE_LIST];
         }
         _ => choices.iter_mut().for_each(|choice| regions(behaviour, &mut choice.regions)),

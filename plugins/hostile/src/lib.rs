@@ -37,7 +37,7 @@ impl PageSelection for Hostile {
         let behaviour = Behaviour::of(&question.settings, "select-pages");
         harm::before(behaviour)?;
         let mut choices = pages::select(&question)?;
-        harm::pages(behaviour, &mut choices);
+        harm::pages(behaviour, &question.facts, &mut choices);
         Ok(choices)
     }
 }

@@ -26,12 +26,19 @@ impl Demand {
 }
 
 impl Region {
-    /// Whether all of the region can be mapped in a window with this page: the memory is backed by pages at least as
-    /// large, and its size and, where it has one, its bus address are whole pages.
+    /// Whether all of the region, and each piece of it, can be mapped in a window with this page: the memory is backed
+    /// by pages at least as large, no piece is smaller, and its size and, where it has one, its bus address are whole
+    /// pages.
     #[must_use]
     pub fn allows(&self, page: PageShift) -> bool {
         let whole = |bytes: Bytes| bytes.is_multiple_of(page_bytes(page));
-        page <= self.backing && whole(self.size) && self.at.is_none_or(whole)
+        page <= self.page_max() && whole(self.size) && self.at.is_none_or(whole)
+    }
+
+    /// The largest page that the engine accepts for it: the smaller one of backing and granule.
+    #[must_use]
+    pub fn page_max(&self) -> PageShift {
+        self.backing.min(self.granule)
     }
 }
 
@@ -41,12 +48,22 @@ mod tests {
 
     #[test]
     fn a_region_allows_pages_that_its_backing_size_and_address_are_made_of() {
-        let region =
-            Region { id: 1, size: 4 << 20, backing: 21, access: Access::ReadWrite, at: None };
+        let region = Region {
+            id: 1,
+            size: 4 << 20,
+            backing: 21,
+            granule: 21,
+            access: Access::ReadWrite,
+            at: None,
+        };
         assert!(region.allows(12));
         assert!(region.allows(21));
         assert!(!region.allows(30));
         assert!(!Region { backing: 16, ..region }.allows(21));
+        assert!(!Region { granule: 16, ..region }.allows(21));
+        assert!(Region { granule: 16, ..region }.allows(16));
+        assert!(Region { granule: 30, ..region }.allows(21));
+        assert!(!Region { granule: 30, ..region }.allows(30));
         assert!(!Region { size: 3 << 20, ..region }.allows(21));
         assert!(!Region { at: Some(1 << 20), ..region }.allows(21));
         assert!(Region { at: Some(0), ..region }.allows(21));

@@ -26,7 +26,8 @@ impl ReservedRange {
 }
 
 impl LockedMemory {
-    /// What may still be charged. Without a limit that is everything.
+    /// What may still be charged for tables: the memory of the demand is counted in. Without a limit that is
+    /// everything.
     #[must_use]
     pub fn left(&self) -> Bytes {
         self.limit.map_or(Bytes::MAX, |limit| limit.saturating_sub(self.charged))

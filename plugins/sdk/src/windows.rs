@@ -16,6 +16,7 @@ impl Candidate {
             page: self.page,
             size: self.size,
             levels: self.levels,
+            origin: self.origin,
             regions: regions.to_vec(),
         }
     }
@@ -29,8 +30,8 @@ impl Candidate {
     /// Whether all these regions can be mapped in it at once, each in one piece, and `growth` bytes after them.
     ///
     /// Regions with a bus address must find it inside the window, clear of reserved ranges and of each other. The
-    /// others are placed largest first, each in the first hole that takes it. Whether their backing allows the window's
-    /// page is [`Region::allows`].
+    /// others are placed largest first, each in the first hole that takes it. Whether they allow the window's page is
+    /// [`Region::allows`].
     #[must_use]
     pub fn holds(&self, facts: &ContainerFacts, regions: &[&Region], growth: Bytes) -> bool {
         let bytes = regions.iter().map(|region| region.size).fold(growth, Bytes::saturating_add);

@@ -1,8 +1,8 @@
 //! One page size for all regions: the largest that each of them allows.
 //!
-//! A region allows a page that is no larger than its backing and that divides its size and its bus address. With one
-//! window for all regions the most demanding one decides. A second choice would not make more demands possible, since a
-//! region that allows a large page allows the smaller ones too.
+//! A region allows a page that is no larger than its backing and its granule and that divides its size and its bus
+//! address. With one window for all regions the most demanding one decides. A second choice would not make more demands
+//! possible, since a region that allows a large page allows the smaller ones too.
 
 use tce_policy_sdk::{
     Size,
@@ -61,14 +61,20 @@ fn why_none_suits(question: &PageQuestion) -> String {
     }
 }
 
-/// Which of the three conditions keeps the region from the page.
+/// Which of the conditions keeps the region from the page.
 fn why_not(region: &Region, page: PageShift) -> String {
-    let Region { id, size, backing, at, .. } = region;
+    let Region { id, size, backing, granule, at, .. } = region;
     let least = format!("the container's smallest page is {}", Size::of_page(page));
     if *backing < page {
         return format!(
             "region {id} is backed by pages of {}, and {least}",
             Size::of_page(*backing)
+        );
+    }
+    if *granule < page {
+        return format!(
+            "region {id} is mapped in pieces of {}, and {least}",
+            Size::of_page(*granule)
         );
     }
     match at {

@@ -4,7 +4,7 @@
 //! the least charge, then the lower slot. A candidate whose charge goes beyond the locked-memory limit is not taken.
 //!
 //! This policy's own page selection makes one choice. Where another policy's made two, each gets a window of its own,
-//! the growth belongs to the choice with more memory, and the pair with the least size together wins.
+//! the growth belongs to the one with the larger page, and the pair with the least size together wins.
 
 use tce_policy_sdk::{
     Size,
@@ -21,7 +21,7 @@ pub fn size(question: &WindowQuestion) -> Result<Vec<WindowChoice>, Refusal> {
     match question.pages.as_slice() {
         [all] => one(question, &Need::new(question, all, question.demand.growth)),
         [a, b] => {
-            let (of_a, of_b) = if bytes(question, a) >= bytes(question, b) {
+            let (of_a, of_b) = if a.page >= b.page {
                 (question.demand.growth, 0)
             } else {
                 (0, question.demand.growth)
@@ -127,7 +127,7 @@ fn two(
         for_a
             .iter()
             .flat_map(|x| for_b.iter().map(move |y| (*x, *y)))
-            .filter(|(x, y)| x.slot != y.slot)
+            .filter(|(x, y)| x.slot != y.slot && x.start != y.start)
             .map(|(x, y)| (x, y, x.charge.saturating_add(y.charge)))
     };
     let best = pairs().filter(|(.., charge)| *charge <= left).min_by_key(|(x, y, charge)| {
@@ -138,7 +138,7 @@ fn two(
         (None, Some(charge)) => Err(too_expensive(question, charge)),
         (None, None) => Err(Refusal::new(
             RefusalReason::Window,
-            "two page sizes need a window in each slot, and only one slot has windows that hold them",
+            "two page sizes need two windows at different starts, and no two that hold them are possible here",
         )),
     }
 }
@@ -150,17 +150,12 @@ fn too_expensive(question: &WindowQuestion, charge: Bytes) -> Refusal {
     Refusal::new(
         RefusalReason::Memory,
         format!(
-            "the cheapest table takes {} of locked memory, and {} of {} are charged already: \
-             the limit would have to be {}",
+            "the cheapest table takes {} of locked memory, and {} of {} are taken, the demand's \
+             memory included: the limit would have to be {}",
             Size(charge),
             Size(memory.charged),
             Size(limit),
             Size(needed)
         ),
     )
-}
-
-fn bytes(question: &WindowQuestion, choice: &PageChoice) -> Bytes {
-    let regions = question.regions_of(choice).into_iter();
-    regions.map(|region| region.size).fold(0, Bytes::saturating_add)
 }

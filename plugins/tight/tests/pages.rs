@@ -43,6 +43,15 @@ fn a_backing_between_two_page_sizes_takes_the_smaller_one() {
 }
 
 #[test]
+fn no_page_is_larger_than_the_pieces_that_are_mapped() {
+    let pieces = |granule| Region { granule, ..region(1, GIB, M2) };
+    assert_eq!(page_for(vec![pieces(K4)]), Some(K4));
+    assert_eq!(page_for(vec![pieces(K64)]), Some(K64));
+    assert_eq!(page_for(vec![pieces(G1)]), Some(M2));
+    assert_eq!(page_for(vec![region(2, GIB, M2), pieces(K64)]), Some(K64));
+}
+
+#[test]
 fn size_and_bus_address_are_whole_pages() {
     assert_eq!(page_for(vec![region(1, 3 * MIB, M2)]), Some(K64));
     let placed = Region { at: Some(GIB + 4 * KIB), ..region(1, 2 * MIB, M2) };
@@ -56,6 +65,11 @@ fn a_page_that_no_region_can_have_is_refused_with_the_reason_why() {
     assert_eq!(
         backing.detail,
         "region 3 is backed by pages of 1 KiB, and the container's smallest page is 4 KiB"
+    );
+    let granule = refusal(vec![Region { granule: 10, ..region(3, MIB, K64) }], vec![]);
+    assert_eq!(
+        granule.detail,
+        "region 3 is mapped in pieces of 1 KiB, and the container's smallest page is 4 KiB"
     );
     let size = refusal(vec![region(3, MIB + 512, K64)], vec![]);
     assert_eq!(

@@ -110,6 +110,7 @@ fn a_default_window_of_the_right_size_costs_nothing_and_wins() {
     question.candidates.retain(|each| each.slot == 0);
     question.facts.locked_memory = LockedMemory { limit: Some(MIB), charged: MIB };
     assert_eq!(only(&question).size, 2 * GIB);
+    assert_eq!(only(&question).origin, Origin::DefaultWindow);
 }
 
 #[test]
@@ -160,8 +161,8 @@ fn a_table_beyond_the_locked_memory_limit_is_refused_with_what_is_needed() {
     assert_eq!(refused.reason, RefusalReason::Memory);
     assert_eq!(
         refused.detail,
-        "the cheapest table takes 256 KiB of locked memory, and 1 MiB of 1310719 bytes are charged \
-         already: the limit would have to be 1280 KiB"
+        "the cheapest table takes 256 KiB of locked memory, and 1 MiB of 1310719 bytes are taken, \
+         the demand's memory included: the limit would have to be 1280 KiB"
     );
 }
 
@@ -176,17 +177,45 @@ fn a_cheaper_candidate_is_taken_where_the_first_is_too_expensive() {
 
 #[test]
 fn two_page_sizes_get_a_window_each() {
-    let mut question = question(vec![region(1, GIB, K64), region(2, 3 * MIB, K4)], GIB, K64);
-    question.pages =
-        vec![PageChoice { page: K4, regions: vec![2] }, PageChoice { page: K64, regions: vec![1] }];
-    question.candidates.extend(candidates(K4));
+    let mut question = two_pages(GIB, 3 * MIB, 0);
     let layout = tight::windows::size(&question).expect("a layout");
-    let shapes: Vec<_> = layout.iter().map(|each| (each.slot, each.page, each.size)).collect();
-    // The growth belongs to the larger one.
-    assert_eq!(shapes, [(0, K4, 4 * MIB), (1, K64, 2 * GIB)]);
+    assert_eq!(shapes(&layout), [(0, K4, 4 * MIB), (1, K64, GIB)]);
     assert_eq!(layout[0].regions, [2]);
     question.candidates.retain(|each| each.slot == 1);
     assert_eq!(refusal(&question).reason, RefusalReason::Window);
+}
+
+#[test]
+fn the_growth_belongs_to_the_larger_page() {
+    let layout = tight::windows::size(&two_pages(MIB, 64 * MIB, 4 * MIB)).expect("a layout");
+    assert_eq!(shapes(&layout), [(0, K4, 64 * MIB), (1, K64, 8 * MIB)]);
+    let mut same = two_pages(MIB, MIB, 7 * MIB);
+    same.pages.iter_mut().for_each(|choice| choice.page = K64);
+    let layout = tight::windows::size(&same).expect("a layout");
+    assert_eq!(shapes(&layout), [(0, K64, 8 * MIB), (1, K64, MIB)]);
+}
+
+#[test]
+fn two_windows_start_at_different_addresses() {
+    let mut question = two_pages(GIB, 3 * MIB, 0);
+    question.candidates.retain(|each| each.origin == Origin::Created);
+    question.candidates.iter_mut().for_each(|each| each.start = 1 << 59);
+    let refused = refusal(&question);
+    assert_eq!(refused.reason, RefusalReason::Window);
+    assert!(refused.detail.contains("different starts"), "{}", refused.detail);
+}
+
+/// Region 1 in 64K pages and region 2 in 4K pages; the second is the first choice.
+fn two_pages(large: u64, small: u64, growth: u64) -> WindowQuestion {
+    let mut question = question(vec![region(1, large, K64), region(2, small, K4)], growth, K64);
+    question.pages =
+        vec![PageChoice { page: K4, regions: vec![2] }, PageChoice { page: K64, regions: vec![1] }];
+    question.candidates.extend(candidates(K4));
+    question
+}
+
+fn shapes(layout: &[WindowChoice]) -> Vec<(u8, u8, u64)> {
+    layout.iter().map(|each| (each.slot, each.page, each.size)).collect()
 }
 
 #[test]

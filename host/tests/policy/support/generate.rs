@@ -62,7 +62,7 @@ fn hints() -> impl Strategy<Value = Vec<Hint>> {
 
 fn slot_facts() -> impl Strategy<Value = SlotFacts> {
     let uses = select(&[SlotUse::Free, SlotUse::DefaultWindow, SlotUse::Taken][..]);
-    (slot(), iova(), uses).prop_map(|(slot, start, use_)| SlotFacts { slot, start, use_ })
+    (slot(), iova(), uses).prop_map(|(slot, start, holds)| SlotFacts { slot, start, holds })
 }
 
 fn reserved() -> impl Strategy<Value = Vec<ReservedRange>> {
@@ -106,10 +106,17 @@ pub(crate) fn facts() -> impl Strategy<Value = ContainerFacts> {
 /// Regions with the ids 0, 1 and so on.
 fn regions() -> impl Strategy<Value = Vec<Region>> {
     let at = prop_oneof![3 => Just(None), 1 => option::of(iova())];
-    vec((size(), page(), access(), at), 0..6).prop_map(|all| {
-        (0..)
-            .zip(all)
-            .map(|(id, (size, backing, access, at))| Region { id, size, backing, access, at })
+    vec((size(), page(), page(), access(), at), 0..6).prop_map(|all| {
+        let numbered = (0..).zip(all);
+        numbered
+            .map(|(id, (size, backing, granule, access, at))| Region {
+                id,
+                size,
+                backing,
+                granule,
+                access,
+                at,
+            })
             .collect()
     })
 }

@@ -20,8 +20,8 @@ pub(crate) fn facts() -> ContainerFacts {
         system_page: 16,
         page_shifts: vec![12, 16, 21, 30],
         slots: vec![
-            SlotFacts { slot: 0, start: 0, use_: SlotUse::DefaultWindow },
-            SlotFacts { slot: 1, start: 1 << 59, use_: SlotUse::Free },
+            SlotFacts { slot: 0, start: 0, holds: SlotUse::DefaultWindow },
+            SlotFacts { slot: 1, start: 1 << 59, holds: SlotUse::Free },
         ],
         levels_max: 5,
         reserved_ranges: vec![ReservedRange {
@@ -36,7 +36,14 @@ pub(crate) fn facts() -> ContainerFacts {
 }
 
 pub(crate) fn demand() -> Demand {
-    let region = |id, size| Region { id, size, backing: 16, access: Access::ReadWrite, at: None };
+    let region = |id, size| Region {
+        id,
+        size,
+        backing: 16,
+        granule: 16,
+        access: Access::ReadWrite,
+        at: None,
+    };
     Demand {
         regions: vec![region(1, 1 << 30), region(2, 1 << 20)],
         growth: 1 << 20,

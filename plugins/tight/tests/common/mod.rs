@@ -22,8 +22,8 @@ pub(crate) fn facts() -> ContainerFacts {
         system_page: K64,
         page_shifts: vec![K4, K64, M2, G1],
         slots: vec![
-            SlotFacts { slot: 0, start: 0, use_: SlotUse::DefaultWindow },
-            SlotFacts { slot: 1, start: 1 << 59, use_: SlotUse::Free },
+            SlotFacts { slot: 0, start: 0, holds: SlotUse::DefaultWindow },
+            SlotFacts { slot: 1, start: 1 << 59, holds: SlotUse::Free },
         ],
         levels_max: 5,
         reserved_ranges: vec![ReservedRange {
@@ -37,8 +37,9 @@ pub(crate) fn facts() -> ContainerFacts {
     }
 }
 
+/// A region that is mapped in pieces no smaller than its backing.
 pub(crate) fn region(id: u32, size: u64, backing: u8) -> Region {
-    Region { id, size, backing, access: Access::ReadWrite, at: None }
+    Region { id, size, backing, granule: backing, access: Access::ReadWrite, at: None }
 }
 
 pub(crate) fn demand(regions: Vec<Region>, growth: u64) -> Demand {

@@ -1,0 +1,15 @@
+//! The engine over the simulated machine: what it refuses, what it does, and what it leaves behind when calls fail.
+//!
+//! Numbers in comments are those of the engine's invariants in ARCHITECTURE.md.
+
+mod batches;
+mod bench;
+mod charges;
+mod groups;
+mod leases;
+mod order;
+mod refusals;
+mod simulation;
+mod takedown;
+mod truth;
+mod windows;

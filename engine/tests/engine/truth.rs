@@ -1,0 +1,140 @@
+//! What the engine believes, against what the simulated hardware has.
+
+use std::collections::BTreeMap;
+
+use tce_engine::{
+    ChargeSubject, Engine, WindowState,
+    access::Access,
+    addr::{Bytes, Iova, PageShift, Pages},
+    kernel::{ContainerFd, Platform},
+    lease::LeaseState,
+    window::Origin,
+};
+use tce_sim::{SimKernel, SimMachine, TceAccess, TceView};
+
+/// So many TCEs at the start of each window are looked at whether the engine believes that they are set or not.
+const COMPARED_TCES_MAX: u64 = 1 << 12;
+
+/// Checks invariants 3, 5, 6 and 11 as they stand between two operations.
+#[track_caller]
+pub(crate) fn assert_agreement(machine: &SimMachine, engine: &Engine<SimKernel>) {
+    assert_eq!(machine.host_corruption(), None);
+    assert_tces(machine, engine);
+    assert_counts(engine);
+    assert_regions(machine, engine);
+    assert_charges(machine, engine);
+}
+
+/// Each TCE of each window, those of a quarantine left out: what is set is as it should be, and no more is set.
+#[track_caller]
+fn assert_tces(machine: &SimMachine, engine: &Engine<SimKernel>) {
+    let container = ContainerFd::new(engine.descriptor());
+    let platform = engine.system().platform;
+    for state in engine.windows() {
+        let table = expected(state, platform);
+        let window = state.window();
+        let low = 0..window.tces().raw().min(COMPARED_TCES_MAX);
+        for index in low.chain(table.range(COMPARED_TCES_MAX..).map(|(index, _)| *index)) {
+            let iova = window.iova_of(index);
+            if !is_quarantined(state, iova) {
+                let there = machine.tce(container, iova);
+                assert_eq!(there, table.get(&index).copied(), "{iova} of {}", window.id);
+            }
+        }
+    }
+    if engine.windows().all(|state| state.quarantined().next().is_none()) {
+        let tces: u64 = engine.windows().map(|state| state.table().tces()).sum();
+        assert_eq!(machine.live_tces(), tces);
+    }
+}
+
+fn expected(state: &WindowState, platform: Platform) -> BTreeMap<u64, TceView> {
+    let page = state.window().page;
+    let views = state.table().within(0, u64::MAX).flat_map(move |run| {
+        (0..run.pages).map(move |n| {
+            let offset = Pages::new(n).bytes(page).expect("inside a region");
+            let address = run.target.address.checked_add(offset).expect("inside a region");
+            let access = match (run.target.access, platform) {
+                (Access::Read, _) => TceAccess::Read,
+                (Access::Write, Platform::Pseries) => TceAccess::Write,
+                (Access::Write, Platform::Powernv) | (Access::ReadWrite, _) => TceAccess::ReadWrite,
+            };
+            (run.first + n, TceView { address, access })
+        })
+    });
+    views.collect()
+}
+
+fn is_quarantined(state: &WindowState, iova: Iova) -> bool {
+    state
+        .quarantined()
+        .any(|claim| iova.offset_from(claim.start).is_some_and(|offset| offset < claim.size))
+}
+
+/// Every TCE belongs to one lease that has not ended and lies in its range; the counts are what the tables say.
+#[track_caller]
+fn assert_counts(engine: &Engine<SimKernel>) {
+    let mut by_lease = BTreeMap::new();
+    let mut by_region = BTreeMap::new();
+    for state in engine.windows() {
+        for run in state.table().within(0, u64::MAX) {
+            let lease = engine.leases().get(run.target.lease).expect("TCEs have a lease");
+            assert!(!matches!(lease.state, LeaseState::Ended(_)), "{lease:?}");
+            assert_eq!(lease.window, state.window().id);
+            assert!(lease.run.first() <= run.first && run.end() <= lease.run.end());
+            *by_lease.entry(run.target.lease).or_insert(0) += run.pages;
+            *by_region.entry(run.target.region).or_insert(0) += run.pages;
+        }
+    }
+    for (id, lease) in engine.leases().iter() {
+        assert_eq!(lease.tces, by_lease.remove(&id).unwrap_or(0), "{id}");
+        assert!(lease.tces <= lease.tces_max);
+    }
+    for (id, region) in engine.regions().into_iter().flat_map(|regions| regions.iter()) {
+        assert_eq!(region.tces, by_region.remove(&id).unwrap_or(0), "{id}");
+    }
+    assert!(by_lease.is_empty() && by_region.is_empty(), "of what is gone");
+}
+
+#[track_caller]
+fn assert_regions(machine: &SimMachine, engine: &Engine<SimKernel>) {
+    let ours = engine.regions().into_iter().flat_map(|regions| regions.iter());
+    let mut ours: Vec<_> = ours.map(|(_, region)| (region.range, region.tces)).collect();
+    ours.sort_unstable();
+    let there = machine.regions();
+    assert!(there.iter().all(|region| !region.has_leaked()), "{there:?}");
+    let is_sure = engine.windows().all(|state| state.quarantined().next().is_none());
+    let mapped = |(range, tces)| (range, if is_sure { tces } else { 0 });
+    let there: Vec<_> = there.iter().map(|region| mapped((region.range, region.mapped))).collect();
+    assert_eq!(there, ours.into_iter().map(mapped).collect::<Vec<_>>());
+}
+
+/// What is locked is the sum of what the formulas say, and of what the kernel leaked and the engine noted.
+#[track_caller]
+fn assert_charges(machine: &SimMachine, engine: &Engine<SimKernel>) {
+    for charge in engine.charges() {
+        let is_leak = charge.subject == ChargeSubject::Leaked;
+        assert!(is_leak || charge.predicted == charge.charged, "{charge:?}");
+    }
+    let leaked = engine.charges().iter().filter(|it| it.subject == ChargeSubject::Leaked);
+    let leaked = leaked.map(|charge| charge.charged.raw()).sum::<u64>();
+    let regions = engine.regions().into_iter().flat_map(|regions| regions.iter());
+    let regions: u64 = regions.map(|(_, region)| region.range.size.raw()).sum();
+    let Some(facts) = engine.facts() else {
+        assert_eq!(machine.locked(), Bytes::new(leaked));
+        return;
+    };
+    let charge = |page, size, levels| {
+        facts.geometry().shape(page, size, levels).expect("the kernel made it").charge.raw()
+    };
+    let created = engine.windows().map(tce_engine::WindowState::window);
+    let created: Vec<_> = created.filter(|window| window.origin == Origin::Created).collect();
+    let tables: u64 = created.iter().map(|it| charge(it.page, it.size, it.levels)).sum();
+    let there = machine.windows(ContainerFd::new(engine.descriptor()));
+    let default = if there.len() > created.len() {
+        charge(PageShift::K4, facts.default_window, 1)
+    } else {
+        0
+    };
+    assert_eq!(machine.locked(), Bytes::new(regions + tables + default + leaked));
+}
