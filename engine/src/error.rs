@@ -166,7 +166,7 @@ pub struct BatchFailure {
 pub enum Undone {
     /// Everything is as it was before the batch.
     Restored,
-    /// It could not be undone, so this range takes no edits any more.
+    /// It could not be undone, so this range takes no edits until its lease has ended.
     Quarantined {
         /// The window.
         window: WindowId,
@@ -183,7 +183,7 @@ impl fmt::Display for Undone {
             Self::Restored => f.write_str("all that the batch had changed was put back"),
             Self::Quarantined { window, claim, fault } => write!(
                 f,
-                "putting back failed too ({fault}), so {claim} of {window} is quarantined until the window goes"
+                "putting back failed too ({fault}), so {claim} of {window} is quarantined until its lease ends"
             ),
         }
     }

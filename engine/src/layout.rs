@@ -6,6 +6,7 @@ use crate::{
     addr::{Bytes, Iova, PageShift},
     facts::{ContainerFacts, Slot},
     geometry::TableShape,
+    room::Room,
     window::Origin,
 };
 
@@ -115,7 +116,9 @@ pub enum LayoutRefusal {
         page: PageShift,
     },
     /// The window cannot hold the memory.
-    #[error("{needed} of memory do not fit a window of {size} of which {usable} can be used")]
+    #[error(
+        "{needed} of memory, each region in one piece, do not fit a window of {size} of which {usable} can be used"
+    )]
     NoRoom {
         /// What it shall hold, in whole pages of the window.
         needed: Bytes,
@@ -299,12 +302,16 @@ fn reaches(candidate: &Candidate, query: &CandidateQuery) -> bool {
     last.is_some_and(|last| last <= query.device_mask)
 }
 
+/// Finds a place in the window for each need, in one piece: those with an address of their own first, then the largest
+/// first.
 fn check_needs(
     facts: &ContainerFacts,
     window: &Candidate,
     needs: &[Need],
 ) -> Result<(), LayoutRefusal> {
     let (start, size, page) = (window.start, window.size, window.page);
+    let mut room = Room::of(start, size, &facts.reserved);
+    let mut anywhere = Vec::new();
     let mut needed = Bytes::ZERO;
     for need in needs {
         if need.backing < page {
@@ -312,19 +319,20 @@ fn check_needs(
         }
         let whole = need.size.round_up(page).unwrap_or(Bytes::new(u64::MAX));
         needed = needed.saturating_add(whole);
-        if let Some(at) = need.at {
-            let end = at.offset_from(start).and_then(|offset| offset.checked_add(whole));
-            let inside = end.is_some_and(|end| end <= size) && at.is_aligned(page);
-            if !inside || !facts.reserved_within(at, whole).is_zero() {
+        match need.at {
+            Some(at) if !at.is_aligned(page) || !room.take_at(at, whole) => {
                 return Err(LayoutRefusal::Unreachable { at, start, size });
             }
+            Some(_) => {}
+            None => anywhere.push(whole),
         }
     }
-    let usable = size.checked_sub(facts.reserved_within(start, size)).unwrap_or_default();
-    if needed > usable {
-        return Err(LayoutRefusal::NoRoom { needed, size, usable });
+    anywhere.sort_unstable_by(|one, other| other.cmp(one));
+    if anywhere.into_iter().all(|whole| room.take(whole)) {
+        return Ok(());
     }
-    Ok(())
+    let usable = size.checked_sub(facts.reserved_within(start, size)).unwrap_or_default();
+    Err(LayoutRefusal::NoRoom { needed, size, usable })
 }
 
 #[cfg(test)]

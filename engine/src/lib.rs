@@ -25,6 +25,7 @@ pub mod lease;
 pub mod machine;
 pub mod plan;
 pub mod region;
+mod room;
 mod slots;
 pub mod table;
 #[cfg(test)]

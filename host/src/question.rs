@@ -84,7 +84,7 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
                 at: region.at.map(|at| at.raw()),
             })
             .collect(),
-        growth: job.growth.raw(),
+        growth: job.growth.saturating_add(spare(job)).raw(),
         device_mask: job.device_mask.raw(),
         iova_choice: match job.iova {
             IovaChoice::Holder => wit::IovaChoice::Holder,
@@ -92,6 +92,20 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
         },
         hints: Vec::new(),
     }
+}
+
+/// What leases want beyond the size of their regions: bus addresses to be used later. Where regions have addresses of
+/// their own, what lies between them is no more than that.
+fn spare(job: &Job) -> Bytes {
+    let spare = job.leases.iter().map(|lease| {
+        let regions = lease.regions.iter().map(|index| &job.regions[*index]);
+        if regions.clone().any(|region| region.at.is_some()) {
+            return Bytes::ZERO;
+        }
+        let used = regions.map(|region| region.size).fold(Bytes::ZERO, Bytes::saturating_add);
+        lease.size.checked_sub(used).unwrap_or_default()
+    });
+    spare.fold(Bytes::ZERO, Bytes::saturating_add)
 }
 
 /// The candidates, as they are listed. One that would give up the default window for the same again is left out: it

@@ -190,6 +190,11 @@ fn reserved_ranges_take_no_lease_and_no_edit() {
             panic!("{refusal}")
         };
     }
+    let tenant = bench.tenant(window, Bytes::gib(2));
+    let refusal = refused_first(&mut bench, &tenant, tenant.map((2 << 30) >> 16, 1, 0));
+    let EditRefusal::Claim { edit: 0, refusal: ClaimRefusal::Reserved { .. } } = refusal else {
+        panic!("{refusal}")
+    };
     bench.close();
 }
 

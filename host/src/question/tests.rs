@@ -57,3 +57,18 @@ fn a_created_window_that_would_be_the_default_one_again_is_no_candidate() {
     // Without a default window all are there.
     assert_eq!(candidates(&found[1..]).len(), 4);
 }
+
+#[test]
+fn what_a_lease_wants_beyond_its_regions_is_growth() {
+    let lease = |size: &str, at: &str| {
+        job(&format!(
+            "[[region]]\nname = \"a\"\nsize = \"4M\"\n{at}\n\
+             [[lease]]\nname = \"l\"\nholder = \"h\"\nregions = [\"a\"]\n{size}\n\
+             [demand]\ngrowth = \"1M\"\n"
+        ))
+    };
+    let growth = |job: &Job| demand(job, &[PageShift::K64]).growth;
+    assert_eq!(growth(&lease("", "")), 1 << 20);
+    assert_eq!(growth(&lease("size = \"16M\"", "")), 13 << 20);
+    assert_eq!(growth(&lease("size = \"16M\"", "at = \"0x10000\"")), 1 << 20);
+}
