@@ -124,7 +124,7 @@ fn demo(workspace: &Workspace, cache: &Cache) -> Result<()> {
     Rust::provide(cache, Target::Wasm)?;
     plugins::build(workspace, cache)?;
     let root = workspace.root();
-    let build = ["build", "--release", "--package", "tce-host", "--bin", "tce"];
+    let build = ["build", "--release", "--workspace", "--bin", "tce"];
     run::run(run::cargo().current_dir(root).args(build))?;
     let mut tce = run::command(workspace.target().join("release/tce"));
     tce.current_dir(root).args(["run", "examples/demo.toml", "--policy"]);

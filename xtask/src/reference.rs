@@ -7,15 +7,18 @@ use anyhow::{Context, Result};
 use crate::run;
 use crate::workspace::Workspace;
 
-const PACKAGE: &str = "tce-tests";
 const PROGRAM: &str = "tce-reference";
 
 /// Writes them anew with what is in the checkout now.
 pub(crate) fn write(workspace: &Workspace) -> Result<()> {
+    let context = "writing the reference reports for the lab";
     let mut cargo = run::cargo();
     cargo.current_dir(workspace.root());
-    cargo.args(["run", "--release", "--package", PACKAGE, "--bin", PROGRAM, "--"]);
-    run::run(cargo.arg(folder(workspace))).context("writing the reference reports for the lab")
+    // Of the whole workspace, so that the dependencies are those that the tests have built.
+    run::run(cargo.args(["build", "--release", "--workspace", "--bin", PROGRAM]))
+        .context(context)?;
+    let mut program = run::command(workspace.target().join("release").join(PROGRAM));
+    run::run(program.current_dir(workspace.root()).arg(folder(workspace))).context(context)
 }
 
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {

@@ -22,6 +22,11 @@ pub(crate) enum Tier {
 /// The suite takes seconds; an emulator on a busy machine takes its time.
 pub(crate) const LAB_LIMIT: Duration = Duration::from_secs(300);
 
+/// The seeded simulation of the engine under random faults, and how long it is in the full tier.
+const SIMULATION: &str = "simulation";
+const SIMULATION_STEPS: &str = "TCE_STEPS";
+const SIMULATION_STEPS_FULL: &str = "20000";
+
 const fn set(machine: Machine, release: Release, pages: Pages) -> Set {
     Set { machine, release, pages }
 }
@@ -63,6 +68,15 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
     steps.run("lints", &format!("cargo {lints}"), || cargo(lints))?;
     steps.run("plugins", "cargo xtask plugins", || plugins::build(workspace, cache))?;
     steps.run("tests", &format!("cargo {tests}"), || cargo(tests))?;
+    if tier == Tier::Full {
+        let simulation = format!("test --release --workspace --test engine {SIMULATION}");
+        let repeat = format!("{SIMULATION_STEPS}={SIMULATION_STEPS_FULL} cargo {simulation}");
+        steps.run("long simulation", &repeat, || {
+            let mut cargo = run::cargo();
+            cargo.env(SIMULATION_STEPS, SIMULATION_STEPS_FULL).current_dir(workspace.root());
+            run::run(cargo.args(simulation.split(' ')))
+        })?;
+    }
     steps.run("powerpc64le build", "cargo xtask power", || power::build(workspace, cache))?;
     let reports =
         "cargo run --release --package tce-tests --bin tce-reference -- target/lab/reference";
