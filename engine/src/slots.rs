@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A place in [`Slots`] and which of its occupants is meant.
+/// A place in a bounded store, and which of its occupants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle {
     index: u32,

@@ -76,9 +76,9 @@ fn a_lease_that_finds_no_room_is_named() {
 }
 
 #[test]
-fn a_lease_larger_than_the_window_is_denied() {
+fn a_lease_larger_than_any_window_is_denied() {
     let job = SMALL.replace("holder", "size = \"1P\"\nholder");
-    let says = ["denied: policy built-in refuses all", "1 PiB"];
+    let says = ["denied: policy built-in refuses windows (window-sizing)"];
     refused("powernv9", &job, Exit::Denied, &says, "[settings]");
 }
 

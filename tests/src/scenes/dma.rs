@@ -48,28 +48,27 @@ pub fn bytes_travel_exactly_where_they_are_mapped<M: Machine>(
     rig.close()
 }
 
-/// The region's first TCE page is read by the device, its second one is written.
+/// The bytes of one transfer each way arrive.
 fn travels<M: Machine>(rig: &mut Rig<'_, M>, start: Iova, seed: u8) -> Result<()> {
-    prepare(rig, seed)?;
-    let (source, target) = places(rig, start)?;
-    rig.with_edu(|edu| {
-        edu.read_memory(source, LENGTH_BYTES)?;
-        edu.write_memory(target, LENGTH_BYTES)
-    })?;
-    ensure!(arrived(rig)? == pattern(seed), "the bytes did not arrive");
+    ensure!(transfer(rig, start, seed)? == pattern(seed), "the bytes did not arrive");
     Ok(())
 }
 
 /// What the device would write does not arrive. That it has not read either shows when it can write again.
 fn stands_still<M: Machine>(rig: &mut Rig<'_, M>, start: Iova, seed: u8) -> Result<()> {
+    ensure!(transfer(rig, start, seed)? == EMPTY, "bytes arrived where nothing is mapped");
+    Ok(())
+}
+
+/// Lets the device read the first TCE page from `start` and write the second one; what lies in the second one then.
+fn transfer<M: Machine>(rig: &mut Rig<'_, M>, start: Iova, seed: u8) -> Result<[u8; LENGTH]> {
     prepare(rig, seed)?;
     let (source, target) = places(rig, start)?;
     rig.with_edu(|edu| {
         edu.read_memory(source, LENGTH_BYTES)?;
         edu.write_memory(target, LENGTH_BYTES)
     })?;
-    ensure!(arrived(rig)? == EMPTY, "bytes arrived where nothing is mapped");
-    Ok(())
+    arrived(rig)
 }
 
 /// The device's buffer does not hold what lay where nothing was mapped.
