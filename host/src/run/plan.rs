@@ -22,9 +22,9 @@ pub(super) struct PlannedLease {
 }
 
 /// Which windows are worth listing: from the smallest region to far beyond the demand.
-pub(super) fn query(job: &Job, layouts: &Layouts<'_>) -> CandidateQuery {
+pub(super) fn query(job: &Job, demand: &wit::Demand, layouts: &Layouts<'_>) -> CandidateQuery {
     let sizes = job.regions.iter().map(|region| region.size);
-    let total = sizes.clone().fold(job.growth, Bytes::saturating_add);
+    let total = sizes.clone().fold(Bytes::new(demand.growth), Bytes::saturating_add);
     let highest = job.regions.iter().filter_map(|region| {
         let end = region.at?.checked_add(region.size)?;
         let starts = tce_engine::facts::Slot::ALL.map(|slot| layouts.facts.slot_start(slot));

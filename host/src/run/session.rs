@@ -51,7 +51,7 @@ impl<M: Machine> Session<'_, M> {
         decisions: &mut Decisions,
         progress: &dyn Progress,
     ) -> Result<Outcome, Failure> {
-        let before = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
+        let before = self.locked()?;
         let groups = self.attach()?;
         let system_page = self.engine.system().page_shift;
         let backings = memory::backings(self.job, system_page)?;
@@ -65,7 +65,7 @@ impl<M: Machine> Session<'_, M> {
         let windows = self.engine.create_windows(layout.grant)?;
         let region_ids = self.register(&backings)?;
         let lease_ids = self.lease(&leases, &windows)?;
-        let locked = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
+        let during = self.locked()?.checked_sub(before).unwrap_or_default();
         let mut outcome = Outcome {
             groups,
             facts: self.engine.facts().expect("a group is attached").clone(),
@@ -76,7 +76,7 @@ impl<M: Machine> Session<'_, M> {
             region_ids,
             lease_ids,
             before,
-            during: locked.checked_sub(before).unwrap_or_default(),
+            during,
             script: ScriptOutcome::of(self.job),
             engine: EngineOutcome::default(),
         };
@@ -85,8 +85,12 @@ impl<M: Machine> Session<'_, M> {
         Ok(outcome)
     }
 
+    fn locked(&mut self) -> Result<Bytes, Failure> {
+        Ok(self.engine.locked().map_err(tce_engine::Error::from)?.locked)
+    }
+
     fn facts(&mut self, groups: &[GroupNumber]) -> Result<wit::ContainerFacts, Failure> {
-        let locked = self.engine.locked().map_err(tce_engine::Error::from)?.locked;
+        let locked = self.locked()?;
         // The memory is registered after the windows are made, and has to fit beside them.
         let memory = self.job.regions.iter().map(|region| region.size);
         let charged = memory.fold(locked, Bytes::saturating_add);
@@ -126,7 +130,7 @@ impl<M: Machine> Session<'_, M> {
         let groups: Vec<PageGroup> = pages.iter().map(|(group, _)| group.clone()).collect();
         let candidates = {
             let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
-            let candidates = layouts.candidates(&plan::query(self.job, &layouts));
+            let candidates = layouts.candidates(&plan::query(self.job, demand, &layouts));
             plan::check_holdable(self.job, &layouts, &candidates, &groups, demand)?;
             plan::check_limit(facts, &candidates)?;
             candidates

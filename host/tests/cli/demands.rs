@@ -76,6 +76,15 @@ fn a_lease_that_finds_no_room_is_named() {
 }
 
 #[test]
+fn a_lease_larger_than_its_memory_gets_a_window_of_its_size_and_no_larger() {
+    let machine = SimMachine::new(Profile::named("pseries").expect("a known profile"));
+    let job = SMALL.replace("0000:01", "0000:00").replace("holder", "size = \"64M\"\nholder");
+    let report = run_on(&machine, &job, &[]).0.expect("it runs");
+    let windows: Vec<_> = report.windows.iter().map(|it| (it.size, it.origin.as_str())).collect();
+    assert_eq!(windows, [(64 << 20, "created")]);
+}
+
+#[test]
 fn a_lease_larger_than_any_window_is_denied() {
     let job = SMALL.replace("holder", "size = \"1P\"\nholder");
     let says = ["denied: policy built-in refuses windows (window-sizing)"];
