@@ -94,12 +94,11 @@ impl<'a, M: Machine> Rig<'a, M> {
         engine.attach(seat.group)?;
         let device = engine.open_device(seat.group, &seat.address)?;
         let window = make_window(&mut engine, shape)?;
-        let memory = machine.allocate(&MemoryRequest {
-            size: region_size(shape, engine.system().page_shift),
-            backing: shape.backing,
-            align: backing_page(shape.backing, engine.system().page_shift),
-        })?;
         let backing = backing_page(shape.backing, engine.system().page_shift);
+        // Four TCE pages, and no less than four pages of the backing.
+        let size = Bytes::new(backing.max(shape.page).bytes().raw() * 4);
+        let request = MemoryRequest { size, backing: shape.backing, align: backing };
+        let memory = machine.allocate(&request)?;
         let region = engine.register(memory, backing)?;
         let page = shape.page;
         Ok(Self { machine, engine, seat, device, window, memory, region, page, before })
@@ -194,18 +193,11 @@ impl<'a, M: Machine> Rig<'a, M> {
 }
 
 /// The page that really backs memory.
-#[must_use]
-pub const fn backing_page(backing: Backing, system_page: PageShift) -> PageShift {
+const fn backing_page(backing: Backing, system_page: PageShift) -> PageShift {
     match backing {
         Backing::Hugetlb(page) => page,
         Backing::Anonymous | Backing::Memfd => system_page,
     }
-}
-
-/// Four TCE pages, and no less than four pages of the backing.
-fn region_size(shape: Shape, system_page: PageShift) -> Bytes {
-    let page = backing_page(shape.backing, system_page).max(shape.page);
-    Bytes::new(page.bytes().raw() * 4)
 }
 
 /// The smallest window of a shape that is at least 64 pages large.

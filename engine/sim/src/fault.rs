@@ -53,6 +53,33 @@ pub enum Operation {
     Allocate,
 }
 
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::LockedMemory,
+        Self::Close,
+        Self::OpenContainer,
+        Self::CheckExtension,
+        Self::SetIommu,
+        Self::OpenGroup,
+        Self::GroupStatus,
+        Self::SetContainer,
+        Self::UnsetContainer,
+        Self::OpenDevice,
+        Self::ReadDevice,
+        Self::WriteDevice,
+        Self::Info,
+        Self::Register,
+        Self::Unregister,
+        Self::Create,
+        Self::Remove,
+        Self::Map,
+        Self::Unmap,
+        Self::Eeh,
+        Self::Allocate,
+    ];
+}
+
 /// What a call does instead of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -6,31 +6,6 @@ use tce_sim::{Fault, Operation, Profile, SimMachine};
 
 use crate::common::{Ran, example, run_on};
 
-/// Every operation that a run makes. A closed descriptor is gone whatever `close` says, so it cannot fail to go.
-const OPERATIONS: [Operation; 21] = [
-    Operation::LockedMemory,
-    Operation::OpenContainer,
-    Operation::CheckExtension,
-    Operation::SetIommu,
-    Operation::OpenGroup,
-    Operation::GroupStatus,
-    Operation::SetContainer,
-    Operation::UnsetContainer,
-    Operation::OpenDevice,
-    Operation::ReadDevice,
-    Operation::WriteDevice,
-    Operation::Info,
-    Operation::Register,
-    Operation::Unregister,
-    Operation::Create,
-    Operation::Remove,
-    Operation::Map,
-    Operation::Unmap,
-    Operation::Eeh,
-    Operation::Allocate,
-    Operation::Close,
-];
-
 /// What happens when one call fails in one way.
 struct Case<'a> {
     profile: &'a Profile,
@@ -55,7 +30,7 @@ impl Case<'_> {
 fn each_call_fails(profile: &Profile, job: &str, fault: Fault, judge: impl Fn(&Case<'_>, Ran)) {
     let undisturbed = SimMachine::new(profile.clone());
     assert!(run_on(&undisturbed, job, &[]).0.is_ok());
-    for operation in OPERATIONS {
+    for operation in Operation::ALL {
         for nth in 1..=undisturbed.calls(operation) {
             let case = Case { profile, job, operation, nth, fault };
             let ran = case.run();
