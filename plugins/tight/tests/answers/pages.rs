@@ -1,8 +1,6 @@
 //! `select-pages` of the reference policy.
 
-mod common;
-
-use common::{G1, GIB, K4, K64, KIB, M2, MIB, demand, facts, region, setting};
+use crate::common::{G1, GIB, K4, K64, KIB, M2, MIB, demand, facts, region, setting};
 use tce_policy_sdk::{
     page_selection::PageQuestion,
     types::{PageChoice, Refusal, RefusalReason, Region, Setting},

@@ -1,8 +1,6 @@
 //! The answers of the reference policy about leases.
 
-mod common;
-
-use common::{GIB, K64, KIB, MIB, facts};
+use crate::common::{GIB, K64, KIB, MIB, facts};
 use tce_policy_sdk::{
     lease_policy::{
         AdmitQuestion, GroupLossQuestion, Lease, LeasePolicy, LeaseRequest, ReclaimQuestion,

@@ -1,8 +1,6 @@
 //! `size-windows` of the reference policy.
 
-mod common;
-
-use common::{GIB, K4, K64, M2, MIB, demand, facts, region};
+use crate::common::{GIB, K4, K64, M2, MIB, demand, facts, region};
 use tce_policy_sdk::{
     types::{LockedMemory, PageChoice, Refusal, RefusalReason, Region},
     window_sizing::{Candidate, Origin, WindowChoice, WindowQuestion},

@@ -1,7 +1,5 @@
 //! A container as powernv has it, and short ways to make questions about it.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-
 use tce_policy_sdk::types::{
     Access, ContainerFacts, Demand, IovaChoice, LockedMemory, Platform, Region, ReservedRange,
     Setting, SlotFacts, SlotUse,
