@@ -9,6 +9,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::OwnedFd,
     ptr::{self, NonNull},
+    sync::{Mutex, PoisonError},
 };
 
 use nix::sys::{
@@ -25,6 +26,8 @@ use crate::descriptors::{errno_of, from_nix};
 
 /// How often an aligned place is looked for, should other threads keep taking what was found.
 const PLACEMENT_TRIES_MAX: u32 = 16;
+/// Held while an aligned place is found and taken.
+static PLACING: Mutex<()> = Mutex::new(());
 
 /// Mapped memory, all its pages present. Dropping it unmaps it.
 #[derive(Debug)]
@@ -190,6 +193,8 @@ impl Source {
 
     /// Maps it at a multiple of `align`, which is a power of two above its page.
     fn map_aligned(&self, size: NonZeroUsize, align: NonZeroUsize) -> Result<Mapping, Errno> {
+        // One at a time: threads that placed mappings at once would be shown the same place again and again.
+        let _placing = PLACING.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..PLACEMENT_TRIES_MAX {
             match self.map(Some(self.find_place(size, align)?), size) {
                 Err(Errno::EEXIST) => {}
