@@ -117,7 +117,8 @@ impl<K: Kernel> Calls<K> {
 
     pub(crate) fn set_iommu(&mut self, container: ContainerFd) -> Result<(), Fault> {
         self.counts.add(Operation::Attach);
-        check(self.kernel.set_iommu(container), || Call::SetIommu)
+        let raw = self.kernel.set_iommu(container, Extension::SpaprTceV2);
+        check(raw, || Call::SetIommu)
     }
 
     pub(crate) fn info(&mut self, container: ContainerFd) -> Result<SpaprInfo, Fault> {

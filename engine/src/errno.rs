@@ -18,6 +18,15 @@ macro_rules! errnos {
                     _ => None,
                 }
             }
+
+            /// The errno of this name, such as `EINVAL`.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($name) => Some(Self($value)),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -41,7 +50,19 @@ errnos! {
     EMFILE 24 "too many open files"
     ENOTTY 25 "inappropriate ioctl for device"
     ENOSPC 28 "no space left on device"
+    ENOSYS 38 "function not implemented"
     EBADFD 77 "file descriptor in bad state"
+}
+
+impl Errno {
+    /// Its name, if it has one here.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self.describe() {
+            Some((name, _)) => Some(name),
+            None => None,
+        }
+    }
 }
 
 impl fmt::Display for Errno {
@@ -50,5 +71,20 @@ impl fmt::Display for Errno {
             Some((name, meaning)) => write!(f, "{name} ({meaning})"),
             None => write!(f, "errno {}", self.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_back_to_its_number() {
+        for number in 0..200 {
+            let errno = Errno(number);
+            assert_eq!(errno.name().map_or(Some(errno), Errno::from_name), Some(errno));
+        }
+        assert_eq!(Errno::from_name("EINVAL"), Some(Errno::EINVAL));
+        assert_eq!(Errno::from_name("EWHATEVER"), None);
     }
 }

@@ -88,6 +88,22 @@ descriptor! {
     /// An open VFIO device.
     DeviceFd
 }
+descriptor! {
+    /// An eventfd that does not block.
+    EventFd
+}
+descriptor! {
+    /// A virtual machine (`KVM_CREATE_VM`).
+    VmFd
+}
+descriptor! {
+    /// A virtual machine's link to VFIO (`KVM_CREATE_DEVICE`, `KVM_DEV_TYPE_VFIO`).
+    KvmVfioFd
+}
+descriptor! {
+    /// A guest's TCE table (`KVM_CREATE_SPAPR_TCE_64`).
+    GuestTableFd
+}
 
 /// What a descriptor turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +114,16 @@ pub enum DescriptorKind {
     Group,
     /// A VFIO device.
     Device,
+    /// `/dev/kvm`.
+    Hypervisor,
+    /// A virtual machine of KVM's.
+    VirtualMachine,
+    /// A virtual machine's link to VFIO.
+    KvmVfio,
+    /// A guest's TCE table, kept by KVM.
+    GuestTable,
+    /// An eventfd.
+    Event,
     /// Something else, as the kernel names it.
     Other(String),
     /// No open descriptor.
@@ -110,6 +136,11 @@ impl fmt::Display for DescriptorKind {
             Self::Container => f.write_str("a VFIO container"),
             Self::Group => f.write_str("a VFIO group"),
             Self::Device => f.write_str("a VFIO device"),
+            Self::Hypervisor => f.write_str("/dev/kvm"),
+            Self::VirtualMachine => f.write_str("a virtual machine of KVM"),
+            Self::KvmVfio => f.write_str("a KVM-VFIO device"),
+            Self::GuestTable => f.write_str("a guest's TCE table"),
+            Self::Event => f.write_str("an eventfd"),
             Self::Other(name) => f.write_str(name),
             Self::Closed => f.write_str("no open descriptor"),
         }
@@ -126,7 +157,7 @@ impl fmt::Display for GroupNumber {
     }
 }
 
-/// `VFIO_CHECK_EXTENSION`'s argument.
+/// What `VFIO_CHECK_EXTENSION` asks for, and `VFIO_SET_IOMMU` chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
     /// `VFIO_SPAPR_TCE_IOMMU`, the first version of the backend.
@@ -135,15 +166,42 @@ pub enum Extension {
     Eeh,
     /// `VFIO_SPAPR_TCE_v2_IOMMU`, the backend this project drives.
     SpaprTceV2,
+    /// Another number of `linux/vfio.h`: one of another backend, or of none.
+    Other(u32),
+}
+
+impl Extension {
+    /// Its number in `linux/vfio.h`.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::SpaprTceV1 => 2,
+            Self::Eeh => 5,
+            Self::SpaprTceV2 => 7,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The extension of this number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            2 => Self::SpaprTceV1,
+            5 => Self::Eeh,
+            7 => Self::SpaprTceV2,
+            other => Self::Other(other),
+        }
+    }
 }
 
 impl fmt::Display for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SpaprTceV1 => "VFIO_SPAPR_TCE_IOMMU",
-            Self::Eeh => "VFIO_EEH",
-            Self::SpaprTceV2 => "VFIO_SPAPR_TCE_v2_IOMMU",
-        })
+        match self {
+            Self::SpaprTceV1 => f.write_str("VFIO_SPAPR_TCE_IOMMU"),
+            Self::Eeh => f.write_str("VFIO_EEH"),
+            Self::SpaprTceV2 => f.write_str("VFIO_SPAPR_TCE_v2_IOMMU"),
+            Self::Other(number) => write!(f, "extension {number}"),
+        }
     }
 }
 
@@ -251,6 +309,19 @@ pub enum EehOperation {
     Configure,
 }
 
+/// `KVM_CREATE_SPAPR_TCE_64`'s arguments, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestTableCall {
+    /// The table's name in hypercalls: logical I/O bus number. One table of a virtual machine has it.
+    pub liobn: u64,
+    /// The shift of the guest's TCE page.
+    pub page_shift: u32,
+    /// Where the guest's window starts, in its TCE pages.
+    pub offset: u64,
+    /// How large it is, in its TCE pages.
+    pub size: u64,
+}
+
 /// A part of a device that can be read and written through its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceSpace {
@@ -323,8 +394,8 @@ pub trait Kernel {
     /// `VFIO_CHECK_EXTENSION`.
     fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw;
 
-    /// `VFIO_SET_IOMMU` with `VFIO_SPAPR_TCE_v2_IOMMU`: makes the backend, which needs a group.
-    fn set_iommu(&mut self, container: ContainerFd) -> Raw;
+    /// `VFIO_SET_IOMMU`: makes the backend, which needs a group.
+    fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw;
 
     /// Opens `/dev/vfio/N`. A group has one opener at a time (`EBUSY`).
     fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno>;
@@ -384,4 +455,35 @@ pub trait Kernel {
 
     /// `VFIO_EEH_PE_OP` on every group of the container.
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw;
+
+    /// `eventfd`, one that does not block.
+    fn open_event(&mut self) -> Result<EventFd, Errno>;
+
+    /// Takes what was counted since the last time; `EAGAIN` if nothing was.
+    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno>;
+
+    /// `VFIO_DEVICE_SET_IRQS` of `VFIO_PCI_REQ_IRQ_INDEX`: the event counts when the kernel wants the device back,
+    /// because its driver is unbound or the device is unplugged, and waits for its descriptors to be closed
+    /// (`vfio_pci_core_request`).
+    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw;
+
+    /// `KVM_CREATE_VM` of a virtual machine that uses the hardware's hypervisor mode. `ENOENT` without `/dev/kvm`.
+    fn create_vm(&mut self) -> Result<VmFd, Errno>;
+
+    /// `KVM_CREATE_DEVICE` of the link to VFIO; a virtual machine has one (`EBUSY`).
+    fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Errno>;
+
+    /// `KVM_CREATE_SPAPR_TCE_64`.
+    fn create_guest_table(&mut self, vm: VmFd, call: GuestTableCall)
+    -> Result<GuestTableFd, Errno>;
+
+    /// `KVM_DEV_VFIO_GROUP_ADD`: KVM holds the group's file from now on.
+    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw;
+
+    /// `KVM_DEV_VFIO_GROUP_DEL`: ends the acceleration of all the group's windows.
+    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw;
+
+    /// `KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE`: from now on the guest sets the TCEs of the group's window at the same place
+    /// (`kvm_spapr_tce_attach_iommu_group`).
+    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw;
 }

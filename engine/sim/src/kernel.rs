@@ -4,9 +4,10 @@ use tce_engine::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, Extension,
-        Fd, GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
-        Reply, SpaprInfo, SystemFacts, UnmapCall,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
+        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
+        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
+        UnmapCall, VmFd,
     },
 };
 
@@ -122,8 +123,10 @@ impl Kernel for SimKernel {
         })
     }
 
-    fn set_iommu(&mut self, container: ContainerFd) -> Raw {
-        self.ioctl(Operation::SetIommu, |world| world.set_iommu(container.fd()).map(|()| 0))
+    fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw {
+        self.ioctl(Operation::SetIommu, |world| {
+            world.set_iommu(container.fd(), backend).map(|()| 0)
+        })
     }
 
     fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno> {
@@ -211,6 +214,51 @@ impl Kernel for SimKernel {
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
         self.ioctl(Operation::Eeh, |world| world.eeh(container.fd(), operation))
+    }
+
+    fn open_event(&mut self) -> Result<EventFd, Errno> {
+        Err(Errno::EBADF)
+    }
+
+    fn read_event(&mut self, _event: EventFd) -> Result<u64, Errno> {
+        Err(Errno::EBADF)
+    }
+
+    fn watch_requests(&mut self, _device: DeviceFd, _event: EventFd) -> Raw {
+        Raw::Failed(Errno::EBADF)
+    }
+
+    fn create_vm(&mut self) -> Result<VmFd, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    fn create_kvm_vfio(&mut self, _vm: VmFd) -> Result<KvmVfioFd, Errno> {
+        Err(Errno::EBADF)
+    }
+
+    fn create_guest_table(
+        &mut self,
+        _vm: VmFd,
+        _call: GuestTableCall,
+    ) -> Result<GuestTableFd, Errno> {
+        Err(Errno::EBADF)
+    }
+
+    fn add_group(&mut self, _link: KvmVfioFd, _group: GroupFd) -> Raw {
+        Raw::Failed(Errno::EBADF)
+    }
+
+    fn delete_group(&mut self, _link: KvmVfioFd, _group: GroupFd) -> Raw {
+        Raw::Failed(Errno::EBADF)
+    }
+
+    fn attach_guest_table(
+        &mut self,
+        _link: KvmVfioFd,
+        _group: GroupFd,
+        _table: GuestTableFd,
+    ) -> Raw {
+        Raw::Failed(Errno::EBADF)
     }
 }
 

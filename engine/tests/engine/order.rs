@@ -8,9 +8,10 @@ use tce_engine::{
     errno::Errno,
     facts::Slot,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, Extension,
-        Fd, GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
-        Reply, SpaprInfo, SystemFacts, UnmapCall,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
+        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
+        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
+        UnmapCall, VmFd,
     },
     machine::{Backing, Machine, MemoryRequest},
 };
@@ -65,8 +66,8 @@ impl Kernel for Witness {
     fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw {
         self.kernel.check_extension(container, extension)
     }
-    fn set_iommu(&mut self, container: ContainerFd) -> Raw {
-        self.kernel.set_iommu(container)
+    fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw {
+        self.kernel.set_iommu(container, backend)
     }
     fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno> {
         self.kernel.open_group(group)
@@ -130,6 +131,37 @@ impl Kernel for Witness {
     }
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
         self.kernel.eeh(container, operation)
+    }
+    fn open_event(&mut self) -> Result<EventFd, Errno> {
+        self.kernel.open_event()
+    }
+    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno> {
+        self.kernel.read_event(event)
+    }
+    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
+        self.kernel.watch_requests(device, event)
+    }
+    fn create_vm(&mut self) -> Result<VmFd, Errno> {
+        self.kernel.create_vm()
+    }
+    fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Errno> {
+        self.kernel.create_kvm_vfio(vm)
+    }
+    fn create_guest_table(
+        &mut self,
+        vm: VmFd,
+        call: GuestTableCall,
+    ) -> Result<GuestTableFd, Errno> {
+        self.kernel.create_guest_table(vm, call)
+    }
+    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.kernel.add_group(link, group)
+    }
+    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.kernel.delete_group(link, group)
+    }
+    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
+        self.kernel.attach_guest_table(link, group, table)
     }
 }
 

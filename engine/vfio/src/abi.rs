@@ -12,17 +12,19 @@ use std::marker::PhantomData;
 use nix::sys::ioctl::ioctl_num_type as Request;
 use vfio_bindings::bindings::vfio::{VFIO_BASE, VFIO_TYPE};
 pub(crate) use vfio_bindings::bindings::vfio::{
-    VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_EEH, VFIO_EEH_PE_CONFIGURE,
-    VFIO_EEH_PE_DISABLE, VFIO_EEH_PE_ENABLE, VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_RESET_DEACTIVATE,
+    VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_EEH_PE_CONFIGURE, VFIO_EEH_PE_DISABLE,
+    VFIO_EEH_PE_ENABLE, VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_RESET_DEACTIVATE,
     VFIO_EEH_PE_RESET_FUNDAMENTAL, VFIO_EEH_PE_RESET_HOT, VFIO_EEH_PE_UNFREEZE_DMA,
     VFIO_EEH_PE_UNFREEZE_IO, VFIO_GROUP_FLAGS_CONTAINER_SET, VFIO_GROUP_FLAGS_VIABLE,
-    VFIO_IOMMU_SPAPR_INFO_DDW, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX,
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_SPAPR_TCE_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU, vfio_eeh_pe_err,
-    vfio_eeh_pe_op, vfio_eeh_pe_op__bindgen_ty_1, vfio_group_status,
-    vfio_iommu_spapr_register_memory, vfio_iommu_spapr_tce_create, vfio_iommu_spapr_tce_info,
-    vfio_iommu_spapr_tce_remove, vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap,
-    vfio_region_info,
+    VFIO_IOMMU_SPAPR_INFO_DDW, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
+    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
+    VFIO_PCI_REQ_IRQ_INDEX, vfio_eeh_pe_err, vfio_eeh_pe_op, vfio_eeh_pe_op__bindgen_ty_1,
+    vfio_group_status, vfio_iommu_spapr_register_memory, vfio_iommu_spapr_tce_create,
+    vfio_iommu_spapr_tce_info, vfio_iommu_spapr_tce_remove, vfio_iommu_type1_dma_map,
+    vfio_iommu_type1_dma_unmap, vfio_region_info,
 };
+
+pub(crate) mod kvm;
 
 /// Which sort of descriptor answers a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,12 @@ pub(crate) enum Answers {
     ContainerOrGroup,
     /// A device. Containers use some of the same numbers, so the two are never mixed up.
     Device,
+    /// `/dev/kvm`.
+    Hypervisor,
+    /// A virtual machine of KVM's.
+    VirtualMachine,
+    /// A virtual machine's link to VFIO.
+    KvmVfio,
 }
 
 /// An `ioctl` whose argument is an `A`: a structure by address, or one of the markers below.
@@ -48,6 +56,18 @@ pub(crate) enum Nothing {}
 /// Marker of a call whose argument is a plain number.
 #[derive(Debug)]
 pub(crate) enum Number {}
+
+/// `VFIO_DEVICE_SET_IRQS`'s argument for one eventfd: `struct vfio_irq_set` with its data.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct IrqEvent {
+    pub(crate) argsz: u32,
+    pub(crate) flags: u32,
+    pub(crate) index: u32,
+    pub(crate) start: u32,
+    pub(crate) count: u32,
+    pub(crate) event: i32,
+}
 
 /// Marker of a call whose argument is the address of a name.
 #[derive(Debug)]
@@ -108,6 +128,7 @@ calls! {
     ContainerOrGroup GROUP_GET_DEVICE_FD(Name, 0) = 6, powerpc64 0x2000_3b6a, x86_64 0x3b6a;
     Device DEVICE_GET_REGION_INFO(vfio_region_info, 32) = 8,
         powerpc64 0x2000_3b6c, x86_64 0x3b6c;
+    Device DEVICE_SET_IRQS(IrqEvent, 24) = 10, powerpc64 0x2000_3b6e, x86_64 0x3b6e;
     ContainerOrGroup IOMMU_SPAPR_TCE_GET_INFO(vfio_iommu_spapr_tce_info, 32) = 12,
         powerpc64 0x2000_3b70, x86_64 0x3b70;
     ContainerOrGroup IOMMU_MAP_DMA(vfio_iommu_type1_dma_map, 32) = 13,
@@ -129,7 +150,15 @@ calls! {
 const _: () = {
     use std::mem::offset_of;
 
-    assert!(VFIO_SPAPR_TCE_IOMMU == 2 && VFIO_EEH == 5 && VFIO_SPAPR_TCE_v2_IOMMU == 7);
+    use tce_engine::kernel::Extension;
+    use vfio_bindings::bindings::vfio::{
+        VFIO_EEH, VFIO_SPAPR_TCE_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU, vfio_irq_set,
+    };
+
+    assert!(VFIO_SPAPR_TCE_IOMMU == Extension::SpaprTceV1.number());
+    assert!(VFIO_EEH == Extension::Eeh.number());
+    assert!(VFIO_SPAPR_TCE_v2_IOMMU == Extension::SpaprTceV2.number());
+    assert!(offset_of!(IrqEvent, event) == size_of::<vfio_irq_set>());
     assert!(VFIO_IOMMU_SPAPR_INFO_DDW == 1);
     assert!(VFIO_DMA_MAP_FLAG_READ == tce_engine::kernel::MAP_READ);
     assert!(VFIO_DMA_MAP_FLAG_WRITE == tce_engine::kernel::MAP_WRITE);

@@ -29,6 +29,9 @@ use crate::device::Regions;
 /// Major and minor number of `/dev/vfio/vfio` (`MISC_MAJOR`, `VFIO_MINOR`).
 const CONTAINER_DEVICE: (u64, u64) = (10, 196);
 
+/// Major and minor number of `/dev/kvm` (`KVM_MINOR`).
+const HYPERVISOR_DEVICE: (u64, u64) = (10, 232);
+
 /// What a descriptor of ours is, as far as `ioctl` is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
@@ -38,7 +41,13 @@ pub(crate) enum Sort {
     Group,
     /// A VFIO device.
     Device,
-    /// None of VFIO's: no `ioctl` of this crate is for it.
+    /// `/dev/kvm`.
+    Hypervisor,
+    /// A virtual machine of KVM's.
+    VirtualMachine,
+    /// A virtual machine's link to VFIO.
+    KvmVfio,
+    /// None of these: no `ioctl` of this crate is for it.
     Foreign,
 }
 
@@ -48,7 +57,13 @@ impl From<&DescriptorKind> for Sort {
             DescriptorKind::Container => Self::Container,
             DescriptorKind::Group => Self::Group,
             DescriptorKind::Device => Self::Device,
-            DescriptorKind::Other(_) | DescriptorKind::Closed => Self::Foreign,
+            DescriptorKind::VirtualMachine => Self::VirtualMachine,
+            DescriptorKind::KvmVfio => Self::KvmVfio,
+            DescriptorKind::Hypervisor => Self::Hypervisor,
+            DescriptorKind::GuestTable
+            | DescriptorKind::Event
+            | DescriptorKind::Other(_)
+            | DescriptorKind::Closed => Self::Foreign,
         }
     }
 }
@@ -150,10 +165,8 @@ pub(crate) fn kind_of(fd: Fd) -> DescriptorKind {
     if file.file_type().is_char_device() {
         let device = (major(file.rdev()), minor(file.rdev()));
         classify_device(&link, device, &fs::read_to_string("/proc/devices").unwrap_or_default())
-    } else if link == "anon_inode:[vfio-device]" {
-        DescriptorKind::Device
     } else {
-        DescriptorKind::Other(link.into_owned())
+        classify_anonymous(&link)
     }
 }
 
@@ -163,10 +176,24 @@ pub(crate) fn kind_of(fd: Fd) -> DescriptorKind {
 fn classify_device(link: &str, device: (u64, u64), devices: &str) -> DescriptorKind {
     if device == CONTAINER_DEVICE {
         DescriptorKind::Container
+    } else if device == HYPERVISOR_DEVICE {
+        DescriptorKind::Hypervisor
     } else if group_major(devices) == Some(device.0) {
         DescriptorKind::Group
     } else {
         DescriptorKind::Other(link.to_owned())
+    }
+}
+
+/// The kind of what has no node. Only the kernel makes such names: a path starts with a slash.
+fn classify_anonymous(link: &str) -> DescriptorKind {
+    match link {
+        "anon_inode:[vfio-device]" => DescriptorKind::Device,
+        "anon_inode:[eventfd]" => DescriptorKind::Event,
+        "anon_inode:kvm-vm" => DescriptorKind::VirtualMachine,
+        "anon_inode:kvm-vfio" => DescriptorKind::KvmVfio,
+        "anon_inode:kvm-spapr-tce" => DescriptorKind::GuestTable,
+        other => DescriptorKind::Other(other.to_owned()),
     }
 }
 
@@ -211,6 +238,8 @@ mod tests {
         assert_eq!(kind("/vfio/12", (246, 12)), DescriptorKind::Group);
         let other = |name: &str| DescriptorKind::Other(name.to_owned());
         assert_eq!(kind("/dev/vfio/vfio", (10, 200)), other("/dev/vfio/vfio"));
+        assert_eq!(kind("/elsewhere", (10, 232)), DescriptorKind::Hypervisor);
+        assert_eq!(kind("/dev/kvm", (10, 233)), other("/dev/kvm"));
         assert_eq!(kind("/dev/vfio/12", (1, 3)), other("/dev/vfio/12"));
         assert_eq!(kind("/dev/vfio/devices/vfio0", (247, 0)), other("/dev/vfio/devices/vfio0"));
     }

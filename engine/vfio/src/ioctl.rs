@@ -16,7 +16,7 @@ use nix::libc;
 use tce_engine::{errno::Errno, kernel::Raw};
 
 use crate::{
-    abi::{Answers, Call, GROUP_GET_DEVICE_FD, Name, Nothing, Number},
+    abi::{Answers, Call, GROUP_GET_DEVICE_FD, Name, Nothing, Number, kvm},
     descriptors::{Descriptor, Sort},
 };
 
@@ -49,10 +49,57 @@ pub(crate) fn device_fd(group: &Descriptor, address: &CStr) -> Result<OwnedFd, E
     let call: &Call<Name> = &GROUP_GET_DEVICE_FD;
     // SAFETY: the kernel copies the string, up to its terminating zero (`strndup_user`), and writes
     // nothing.
-    match unsafe { invoke(group, call, address.as_ptr().cast_mut().cast()) } {
+    let made = unsafe { invoke(group, call, address.as_ptr().cast_mut().cast()) };
+    owned(made, group.sort() == Sort::Group)
+}
+
+/// `KVM_CREATE_VM`. The new descriptor is close-on-exec (`kvm_dev_ioctl_create_vm`).
+pub(crate) fn create_vm(hypervisor: &Descriptor) -> Result<OwnedFd, Errno> {
+    let made = with_number(hypervisor, &kvm::CREATE_VM, kvm::VM_PPC_HV);
+    owned(made, hypervisor.sort() == Sort::Hypervisor)
+}
+
+/// `KVM_CREATE_SPAPR_TCE_64`. The new descriptor is close-on-exec (`kvm_vm_ioctl_create_spapr_tce`).
+pub(crate) fn create_guest_table(
+    vm: &Descriptor,
+    arguments: &mut kvm::CreateSpaprTce,
+) -> Result<OwnedFd, Errno> {
+    let made = with(vm, &kvm::CREATE_SPAPR_TCE_64, arguments);
+    owned(made, vm.sort() == Sort::VirtualMachine)
+}
+
+/// `KVM_CREATE_DEVICE` of the link to VFIO. The new descriptor is close-on-exec
+/// (`kvm_ioctl_create_device`).
+pub(crate) fn create_kvm_vfio(vm: &Descriptor) -> Result<OwnedFd, Errno> {
+    let mut device = kvm::CreateDevice { kind: kvm::DEV_TYPE_VFIO, ..Default::default() };
+    match with(vm, &kvm::CREATE_DEVICE, &mut device) {
         Raw::Failed(errno) => Err(errno),
-        Raw::Returned(fd) if fd >= 0 && group.sort() == Sort::Group => {
-            // SAFETY: a group answers this call with a descriptor that it has just made for us.
+        Raw::Returned(0) => {
+            let fd = i32::try_from(device.fd).map_err(|_| Errno::EINVAL)?;
+            owned(Raw::Returned(fd), vm.sort() == Sort::VirtualMachine)
+        }
+        Raw::Returned(_) => Err(Errno::EINVAL),
+    }
+}
+
+/// `KVM_SET_DEVICE_ATTR` of an attribute in the group `KVM_DEV_VFIO_GROUP`.
+pub(crate) fn set_attribute<T: Plain>(link: &Descriptor, attribute: u64, value: &T) -> Raw {
+    let address = ptr::from_ref(value).expose_provenance();
+    let Ok(address) = u64::try_from(address) else { return Raw::Failed(Errno::EFAULT) };
+    let mut attribute =
+        kvm::DeviceAttribute { flags: 0, group: kvm::DEV_VFIO_GROUP, attribute, address };
+    let argument = ptr::from_mut(&mut attribute).cast();
+    // SAFETY: `argument` is what the call takes. The address in it is of a live `T`, which the
+    // kernel only reads, and no more of it than the attribute's structure (`kvm_vfio_set_group`).
+    unsafe { invoke(link, &kvm::SET_DEVICE_ATTR, argument) }
+}
+
+/// The descriptor that a call has made, if its answer is one.
+fn owned(made: Raw, is_new: bool) -> Result<OwnedFd, Errno> {
+    match made {
+        Raw::Failed(errno) => Err(errno),
+        Raw::Returned(fd) if fd >= 0 && is_new => {
+            // SAFETY: the callers' calls answer with a descriptor that was just made for us.
             Ok(unsafe { OwnedFd::from_raw_fd(fd) })
         }
         // Not a descriptor. No kernel is known to do this.
@@ -61,7 +108,7 @@ pub(crate) fn device_fd(group: &Descriptor, address: &CStr) -> Result<OwnedFd, E
 }
 
 /// Makes the call and returns what it gave. Not made is a call on a descriptor that is none of
-/// VFIO's, or of the wrong sort: `ENOTTY`, as from a file that knows no such call.
+/// VFIO's or KVM's, or of the wrong sort: `ENOTTY`, as from a file that knows no such call.
 ///
 /// # Safety
 /// `argument` is what `call` takes: ignored, a number, or the address of a live `A` that nothing
@@ -70,6 +117,9 @@ unsafe fn invoke<A>(descriptor: &Descriptor, call: &Call<A>, argument: *mut c_vo
     let fits = match descriptor.sort() {
         Sort::Container | Sort::Group => call.answers() == Answers::ContainerOrGroup,
         Sort::Device => call.answers() == Answers::Device,
+        Sort::Hypervisor => call.answers() == Answers::Hypervisor,
+        Sort::VirtualMachine => call.answers() == Answers::VirtualMachine,
+        Sort::KvmVfio => call.answers() == Answers::KvmVfio,
         Sort::Foreign => false,
     };
     if !fits {
@@ -102,6 +152,14 @@ macro_rules! plain {
 
 // SAFETY: an integer.
 unsafe impl Plain for i32 {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for crate::abi::IrqEvent {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for kvm::CreateDevice {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for kvm::CreateSpaprTce {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for kvm::GroupAndTable {}
 plain! {
     vfio_group_status
     vfio_region_info

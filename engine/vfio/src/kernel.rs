@@ -1,20 +1,28 @@
 //! The raw operations, on the real kernel.
 
-use std::{ffi::CString, os::fd::OwnedFd, sync::Arc};
+use std::{
+    ffi::CString,
+    io::Read as _,
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::Arc,
+};
+
+use nix::sys::eventfd::EfdFlags;
 
 use tce_engine::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, Extension,
-        Fd, GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
-        Reply, SpaprInfo, SystemFacts, UnmapCall,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
+        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
+        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
+        UnmapCall, VmFd,
     },
 };
 
 use crate::{
-    abi::{self, Call, argsz},
-    descriptors::{self, Descriptor},
+    abi::{self, Call, argsz, kvm},
+    descriptors::{self, Descriptor, errno_of, from_nix},
     device,
     ioctl::{self, Plain},
     machine::Shared,
@@ -57,6 +65,10 @@ impl VfioKernel {
         }
     }
 
+    fn set_attribute<T: Plain>(&self, link: KvmVfioFd, attribute: u64, value: &T) -> Raw {
+        self.on(link.fd(), |descriptor| ioctl::set_attribute(descriptor, attribute, value))
+    }
+
     fn ask<T: Plain>(&self, fd: Fd, call: &Call<T>, argument: &mut T) -> Raw {
         self.on(fd, |descriptor| ioctl::with(descriptor, call, argument))
     }
@@ -84,19 +96,14 @@ impl Kernel for VfioKernel {
     }
 
     fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw {
-        let extension = match extension {
-            Extension::SpaprTceV1 => abi::VFIO_SPAPR_TCE_IOMMU,
-            Extension::Eeh => abi::VFIO_EEH,
-            Extension::SpaprTceV2 => abi::VFIO_SPAPR_TCE_v2_IOMMU,
-        };
         self.on(container.fd(), |descriptor| {
-            ioctl::with_number(descriptor, &abi::CHECK_EXTENSION, extension)
+            ioctl::with_number(descriptor, &abi::CHECK_EXTENSION, extension.number())
         })
     }
 
-    fn set_iommu(&mut self, container: ContainerFd) -> Raw {
+    fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw {
         self.on(container.fd(), |descriptor| {
-            ioctl::with_number(descriptor, &abi::SET_IOMMU, abi::VFIO_SPAPR_TCE_v2_IOMMU)
+            ioctl::with_number(descriptor, &abi::SET_IOMMU, backend.number())
         })
     }
 
@@ -249,6 +256,80 @@ impl Kernel for VfioKernel {
             __bindgen_anon_1: abi::vfio_eeh_pe_op__bindgen_ty_1 { err: no_error },
         };
         self.ask(container.fd(), &abi::EEH_PE_OP, &mut eeh)
+    }
+
+    fn open_event(&mut self) -> Result<EventFd, Errno> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = nix::sys::eventfd::EventFd::from_value_and_flags(0, flags);
+        let event = OwnedFd::from(event.map_err(from_nix)?);
+        Ok(EventFd::new(self.shared.descriptors.insert(event.into())))
+    }
+
+    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno> {
+        let event = self.shared.descriptors.get(event.fd())?;
+        let mut count = [0; 8];
+        match event.file().read(&mut count).map_err(errno_of)? {
+            8 => Ok(u64::from_ne_bytes(count)),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
+        let event = match self.shared.descriptors.get(event.fd()) {
+            Ok(event) => event,
+            Err(errno) => return Raw::Failed(errno),
+        };
+        let mut request = abi::IrqEvent {
+            argsz: argsz::<abi::IrqEvent>(),
+            flags: abi::VFIO_IRQ_SET_DATA_EVENTFD | abi::VFIO_IRQ_SET_ACTION_TRIGGER,
+            index: abi::VFIO_PCI_REQ_IRQ_INDEX,
+            start: 0,
+            count: 1,
+            event: event.file().as_raw_fd(),
+        };
+        self.ask(device.fd(), &abi::DEVICE_SET_IRQS, &mut request)
+    }
+
+    fn create_vm(&mut self) -> Result<VmFd, Errno> {
+        let hypervisor = descriptors::open(&self.shared.root.path("dev/kvm"))?;
+        let vm = ioctl::create_vm(&hypervisor)?;
+        Ok(VmFd::new(self.shared.descriptors.insert(vm.into())))
+    }
+
+    fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Errno> {
+        let vm = self.shared.descriptors.get(vm.fd())?;
+        let link = ioctl::create_kvm_vfio(&vm)?;
+        Ok(KvmVfioFd::new(self.shared.descriptors.insert(link.into())))
+    }
+
+    fn create_guest_table(
+        &mut self,
+        vm: VmFd,
+        call: GuestTableCall,
+    ) -> Result<GuestTableFd, Errno> {
+        let vm = self.shared.descriptors.get(vm.fd())?;
+        let mut arguments = kvm::CreateSpaprTce {
+            liobn: call.liobn,
+            page_shift: call.page_shift,
+            flags: 0,
+            offset: call.offset,
+            size: call.size,
+        };
+        let table = ioctl::create_guest_table(&vm, &mut arguments)?;
+        Ok(GuestTableFd::new(self.shared.descriptors.insert(table.into())))
+    }
+
+    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.set_attribute(link, kvm::attribute::ADD, &group.fd().raw())
+    }
+
+    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.set_attribute(link, kvm::attribute::DEL, &group.fd().raw())
+    }
+
+    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
+        let both = kvm::GroupAndTable { group: group.fd().raw(), table: table.fd().raw() };
+        self.set_attribute(link, kvm::attribute::SET_SPAPR_TCE, &both)
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use tce_engine::{
     errno::Errno,
-    kernel::{ContainerFd, GroupFd, GroupNumber, Kernel, Raw, SpaprInfo},
+    kernel::{ContainerFd, Extension, GroupFd, GroupNumber, Kernel, Raw, SpaprInfo},
 };
 
 /// A step of a probe.
@@ -123,7 +123,7 @@ fn probe_with(
 }
 
 fn facts(kernel: &mut impl Kernel, container: ContainerFd) -> Result<SpaprInfo, ProbeError> {
-    done(Step::SetIommu, kernel.set_iommu(container))?;
+    done(Step::SetIommu, kernel.set_iommu(container, Extension::SpaprTceV2))?;
     let info = kernel.info(container);
     done(Step::Info, info.raw)?;
     Ok(info.out)

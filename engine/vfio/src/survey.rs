@@ -9,7 +9,7 @@ use std::path::Path;
 use tce_engine::{
     addr::{Bytes, PageShift},
     errno::Errno,
-    kernel::{GroupNumber, Platform, Raw},
+    kernel::{Extension, GroupNumber, Platform, Raw},
     machine::GroupDevice,
 };
 
@@ -187,13 +187,13 @@ fn container(path: &Path) -> ContainerNode {
         Err(errno) => return ContainerNode::Unopened(errno),
     };
     ContainerNode::Open {
-        spapr_v2: has(&container, abi::VFIO_SPAPR_TCE_v2_IOMMU),
-        eeh: has(&container, abi::VFIO_EEH),
+        spapr_v2: has(&container, Extension::SpaprTceV2),
+        eeh: has(&container, Extension::Eeh),
     }
 }
 
-fn has(container: &Descriptor, extension: u32) -> bool {
-    let raw = ioctl::with_number(container, &abi::CHECK_EXTENSION, extension);
+fn has(container: &Descriptor, extension: Extension) -> bool {
+    let raw = ioctl::with_number(container, &abi::CHECK_EXTENSION, extension.number());
     matches!(raw, Raw::Returned(value) if value > 0)
 }
 

@@ -2,7 +2,7 @@
 
 use tce_engine::{
     errno::Errno,
-    kernel::{Fd, GroupNumber, GroupStatus},
+    kernel::{Extension, Fd, GroupNumber, GroupStatus},
 };
 
 use super::World;
@@ -68,11 +68,14 @@ impl World {
     }
 
     /// `vfio_ioctl_set_iommu`: a fresh backend for all groups of the container, or none.
-    pub(crate) fn set_iommu(&mut self, fd: Fd) -> Result<(), Errno> {
+    pub(crate) fn set_iommu(&mut self, fd: Fd, wanted: Extension) -> Result<(), Errno> {
         let id = self.container_of(fd)?;
         let container = self.containers.get(&id).ok_or(Errno::EBADF)?;
         if container.groups.is_empty() || container.backend.is_some() {
             return Err(Errno::EINVAL);
+        }
+        if wanted != Extension::SpaprTceV2 {
+            return Err(Errno::ENODEV);
         }
         let mut backend = Backend::new();
         for group in &container.groups {

@@ -24,6 +24,7 @@ impl World {
         Ok(match extension {
             Extension::SpaprTceV1 | Extension::SpaprTceV2 => 1,
             Extension::Eeh => i32::from(self.profile.eeh == Eeh::Enabled),
+            Extension::Other(_) => 0,
         })
     }
 

@@ -28,12 +28,12 @@ fn set_iommu_needs_a_group_and_comes_once() {
     let machine = SimMachine::new(Profile::powernv9());
     let mut kernel = machine.kernel();
     let container = kernel.open_container().expect("containers are free");
-    assert_eq!(kernel.set_iommu(container), failed(Errno::EINVAL));
+    assert_eq!(kernel.set_iommu(container, Extension::SpaprTceV2), failed(Errno::EINVAL));
     let group = kernel.open_group(machine.groups()[0]).expect("it is free");
     assert_eq!(kernel.set_container(group, container), OK);
     assert_eq!(kernel.info(container).raw, failed(Errno::EINVAL), "no backend yet");
-    assert_eq!(kernel.set_iommu(container), OK);
-    assert_eq!(kernel.set_iommu(container), failed(Errno::EINVAL));
+    assert_eq!(kernel.set_iommu(container, Extension::SpaprTceV2), OK);
+    assert_eq!(kernel.set_iommu(container, Extension::SpaprTceV2), failed(Errno::EINVAL));
     assert_eq!(kernel.info(container).raw, OK);
 }
 
@@ -106,7 +106,7 @@ fn the_last_group_takes_the_backend_with_it() {
     assert_eq!(bench.machine.regions(), []);
     // A group comes back: the backend is fresh.
     assert_eq!(bench.kernel.set_container(bench.group, bench.container), OK);
-    assert_eq!(bench.kernel.set_iommu(bench.container), OK);
+    assert_eq!(bench.kernel.set_iommu(bench.container, Extension::SpaprTceV2), OK);
     assert_eq!(bench.map(0, memory), failed(Errno::EPERM));
     assert_eq!(bench.machine.windows(bench.container), []);
 }
@@ -215,6 +215,6 @@ fn devices_are_opened_by_address_through_a_backend() {
     assert_eq!(kernel.open_device(group, "0000:01:00.0"), Err(Errno::EINVAL), "no container");
     assert_eq!(kernel.set_container(group, container), OK);
     assert_eq!(kernel.open_device(group, "0000:01:00.0"), Err(Errno::EINVAL), "no backend");
-    assert_eq!(kernel.set_iommu(container), OK);
+    assert_eq!(kernel.set_iommu(container, Extension::SpaprTceV2), OK);
     assert!(kernel.open_device(group, "0000:01:00.0").is_ok());
 }

@@ -4,8 +4,8 @@ use tce_engine::{
     addr::{Bytes, HostAddr, Iova, PageShift},
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, GroupFd, GroupNumber, Kernel, MAP_READ, MAP_WRITE, MapCall,
-        MemoryRange, Raw, Reply, UnmapCall,
+        ContainerFd, CreateCall, Extension, GroupFd, GroupNumber, Kernel, MAP_READ, MAP_WRITE,
+        MapCall, MemoryRange, Raw, Reply, UnmapCall,
     },
     machine::{Backing, Machine, MemoryRequest},
 };
@@ -37,7 +37,7 @@ impl Bench {
         let container = kernel.open_container().expect("containers are free");
         let group = kernel.open_group(machine.groups()[0]).expect("the group is free");
         assert_eq!(kernel.set_container(group, container), OK);
-        assert_eq!(kernel.set_iommu(container), OK);
+        assert_eq!(kernel.set_iommu(container, Extension::SpaprTceV2), OK);
         Self { machine, kernel, container, group }
     }
 

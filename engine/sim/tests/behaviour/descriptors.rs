@@ -20,7 +20,7 @@ fn container_calls(kernel: &mut SimKernel, fd: Fd) -> [Raw; 10] {
     let (iova, size) = (Iova::new(0), Bytes::ZERO);
     [
         kernel.check_extension(container, Extension::SpaprTceV2),
-        kernel.set_iommu(container),
+        kernel.set_iommu(container, Extension::SpaprTceV2),
         kernel.info(container).raw,
         kernel.register(container, memory),
         kernel.unregister(container, memory),

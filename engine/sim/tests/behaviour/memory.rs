@@ -3,7 +3,7 @@
 use tce_engine::{
     addr::{Bytes, HostAddr, PageShift},
     errno::Errno,
-    kernel::{Kernel, MemoryRange, Raw},
+    kernel::{Extension, Kernel, MemoryRange, Raw},
     machine::{Backing, Machine},
 };
 use tce_sim::Profile;
@@ -69,7 +69,7 @@ fn containers_of_a_process_share_a_region_and_its_charge() {
     let other = bench.kernel.open_container().expect("containers are free");
     let group = bench.kernel.open_group(bench.second_group()).expect("it is free");
     assert_eq!(bench.kernel.set_container(group, other), OK);
-    assert_eq!(bench.kernel.set_iommu(other), OK);
+    assert_eq!(bench.kernel.set_iommu(other, Extension::SpaprTceV2), OK);
     bench.container = other;
     assert_eq!(bench.unregister(memory), failed(Errno::EPERM));
     assert_eq!(bench.register(part(memory, 0, 4096)), failed(Errno::EINVAL));

@@ -115,7 +115,7 @@ fn a_second_dynamic_window_ends_all_windows_of_the_pe() {
     assert_eq!(bench.locked_kib(), (16 << 10) + leaked);
     assert_eq!(bench.kernel.unset_container(bench.group), OK);
     assert_eq!(bench.kernel.set_container(bench.group, bench.container), OK);
-    assert_eq!(bench.kernel.set_iommu(bench.container), OK);
+    assert_eq!(bench.kernel.set_iommu(bench.container, Extension::SpaprTceV2), OK);
     assert_eq!(bench.register(memory), OK);
     assert_eq!(bench.map(0, memory), failed(Errno::ENODEV), "a fresh backend does not help");
     assert_eq!(bench.unmap(0, memory.size), failed(Errno::ENODEV));

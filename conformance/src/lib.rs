@@ -1,0 +1,2 @@
+//! The simulated kernel held against the real one.
+#![forbid(unsafe_code)]
