@@ -22,14 +22,17 @@ while read -r module; do
 done </lab/modules/order
 
 for device in /sys/bus/pci/devices/*; do
-    [ "$(cat "$device/vendor")$(cat "$device/device")" = 0x12340x11e8 ] || continue
+    case " $TCE_LAB_DEVICES " in
+    *" $(cat "$device/vendor"):$(cat "$device/device") "*) ;;
+    *) continue ;;
+    esac
     echo vfio-pci >"$device/driver_override"
     echo "${device##*/}" >/sys/bus/pci/drivers_probe
 done
 
 pool=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 if [ -f "$pool" ]; then
-    echo 16 >"$pool"
+    echo "$TCE_LAB_HUGE_PAGES" >"$pool"
     mount -t hugetlbfs -o pagesize=2M none /dev/hugepages
 fi
 

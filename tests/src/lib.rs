@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
-pub mod edu;
 pub mod jobs;
 pub mod rig;
 pub mod scenes;

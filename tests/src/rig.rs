@@ -15,7 +15,7 @@ use tce_engine::{
     window::{Claim, Origin, WindowId},
 };
 
-use crate::edu::{EDU_ID, Edu};
+use tce_conformance::edu::{EDU_ID, Edu};
 
 /// The time of all scenes: nothing in them depends on it.
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);

@@ -11,26 +11,30 @@ use tce_engine::{
 use crate::{
     endpoint::Endpoints,
     fault::Tally,
-    inspect::HostCorrupted,
-    process::Mm,
+    inspect::HostLog,
+    kvm::Kvm,
+    process::{Mm, MmId},
     profile::{Profile, SLOTS},
-    region::Unused,
     window::{Window, table::TableRun},
 };
 
+mod cut;
 mod maps;
 mod memory;
 mod windows;
 
-pub(crate) use maps::MapCut;
+pub(crate) use cut::{CutEnd, MapCut};
 
 /// What the driver reaches besides its own state.
 pub(crate) struct Host<'a> {
     pub(crate) profile: &'a Profile,
+    /// The address space that the container is bound to; for one that is not, the caller's.
     pub(crate) mm: &'a mut Mm,
+    pub(crate) mm_id: MmId,
     pub(crate) endpoints: &'a mut Endpoints,
+    pub(crate) kvm: &'a mut Kvm,
     pub(crate) tally: &'a mut Tally,
-    pub(crate) corruption: &'a mut Vec<HostCorrupted>,
+    pub(crate) log: &'a mut HostLog,
 }
 
 /// The driver's state.
@@ -46,11 +50,12 @@ pub(crate) struct Backend {
     registrations: Vec<u64>,
 }
 
-/// Whether the container knows its address space (`tce_iommu_mm_set`).
+/// Whose the container is (`tce_iommu_mm_set`): the process's that first registers memory, or creates or removes a
+/// window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Binding {
     Unbound,
-    Bound,
+    Bound(MmId),
 }
 
 /// `tce_container::enabled`: set by the first registration, never taken back.
@@ -80,13 +85,33 @@ impl Backend {
         }
     }
 
+    /// The test that comes first in `tce_iommu_ioctl`: a bound container answers its own process only.
+    pub(crate) fn admits(&self, caller: MmId) -> Result<(), Errno> {
+        match self.binding {
+            Binding::Bound(mm) if mm != caller => Err(Errno::EPERM),
+            Binding::Bound(_) | Binding::Unbound => Ok(()),
+        }
+    }
+
+    /// Whose the container is, if it is anybody's yet.
+    pub(crate) const fn owner(&self) -> Option<MmId> {
+        match self.binding {
+            Binding::Bound(mm) => Some(mm),
+            Binding::Unbound => None,
+        }
+    }
+
+    fn bind(&mut self, host: &Host<'_>) {
+        self.binding = Binding::Bound(host.mm_id);
+    }
+
     /// `tce_iommu_attach_group`: the new group sees every window that exists.
-    pub(crate) fn attach(&mut self, group: GroupNumber, profile: &Profile) -> Result<(), Errno> {
-        if profile.windows_max == 0 {
+    pub(crate) fn attach(&mut self, group: GroupNumber, host: &mut Host<'_>) -> Result<(), Errno> {
+        if !host.profile.has_dynamic_windows() {
             return Err(Errno::EINVAL);
         }
         let first = self.groups.is_empty() && self.windows[0].is_none();
-        let set = self.set_windows(profile);
+        let set = self.set_windows(host);
         if first {
             self.default_window = DefaultWindow::Pending;
         }
@@ -96,9 +121,12 @@ impl Backend {
     }
 
     /// `ops->set_window` of the windows that exist. A partition's only compares: the window is another PE's.
-    fn set_windows(&self, profile: &Profile) -> Result<(), Errno> {
-        match profile.platform {
-            Platform::Pseries if self.windows().next().is_some() => Err(Errno::EPERM),
+    fn set_windows(&self, host: &mut Host<'_>) -> Result<(), Errno> {
+        match host.profile.platform {
+            Platform::Pseries if self.windows().next().is_some() => {
+                host.unset_window_that_was_not_set();
+                Err(Errno::EPERM)
+            }
             Platform::Pseries | Platform::Powernv => Ok(()),
         }
     }
@@ -123,8 +151,10 @@ impl Backend {
             host.free(window);
         }
         for region in self.registrations {
-            // WARN_ON: a region that will not go stays as it is.
-            let _ = host.mm.put(region, host.profile);
+            // A region that will not go stays as it is.
+            if host.mm.put(region, host.profile).is_err() {
+                host.log.warn("tce_iommu_release: a registered region is still mapped");
+            }
         }
     }
 
@@ -132,6 +162,11 @@ impl Backend {
     pub(crate) fn windows(&self) -> impl Iterator<Item = (usize, &Window)> {
         let numbered = self.windows.iter().enumerate();
         numbered.filter_map(|(slot, window)| window.as_ref().map(|window| (slot, window)))
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn windows_mut(&mut self) -> impl Iterator<Item = &mut Window> {
+        self.windows.iter_mut().flatten()
     }
 
     /// First addresses of the regions this container registered.
@@ -168,10 +203,7 @@ impl Backend {
 impl Host<'_> {
     /// `tce_iommu_clear`: entries that are not set are passed over.
     fn clear(&mut self, window: &mut Window, run: TableRun) {
-        let mut unused = Unused::new(&mut self.mm.regions, window.page_shift.raw());
-        let cleared = window.table.clear(run, |word| unused.put(word));
-        unused.finish();
-        self.tally.tces_cleared += cleared;
+        self.tally.tces_cleared += window.clear(run, self.mm);
     }
 
     fn clear_all(&mut self, window: &mut Window) {
@@ -179,10 +211,11 @@ impl Host<'_> {
         self.clear(window, TableRun { index: 0, count });
     }
 
-    /// `tce_iommu_clear` and `tce_iommu_free_table`.
+    /// `tce_iommu_clear` and `tce_iommu_free_table`. A table that KVM holds loses its charge, but not its life.
     fn free(&mut self, mut window: Window) {
         self.clear_all(&mut window);
         self.mm.locked.uncharge(window.charge_pages);
+        self.kvm.keep_if_held(window);
     }
 
     /// `ops->unset_window` for some groups; its errors are ignored.
@@ -194,8 +227,10 @@ impl Host<'_> {
         }
     }
 
-    /// Notes that a real kernel would be broken by now.
-    fn corrupt(&mut self, what: String) {
-        self.corruption.push(HostCorrupted { what });
+    /// `spapr_tce_unset_window` of a PE whose window could not be set (CVE-2025-21713).
+    fn unset_window_that_was_not_set(&mut self) {
+        if !self.profile.kernel.tolerates_unset_windows() {
+            self.log.corrupt("a second group: spapr_tce_unset_window of no window".to_owned());
+        }
     }
 }

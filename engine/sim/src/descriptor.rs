@@ -7,7 +7,12 @@ use tce_engine::{
     kernel::{DescriptorKind, Fd},
 };
 
-use crate::{container::ContainerId, group::GroupId};
+use crate::{
+    container::ContainerId,
+    event::EventId,
+    group::GroupId,
+    kvm::{GuestTableId, VmId},
+};
 
 /// `RLIMIT_NOFILE`.
 const DESCRIPTORS_MAX: i32 = 1024;
@@ -21,15 +26,29 @@ pub(crate) enum File {
     Container(ContainerId),
     /// `/dev/vfio/N`.
     Group(GroupId),
-    /// A device of a group, by its place there.
-    Device {
-        /// The group that was asked for it.
-        group: GroupId,
-        /// Which of its devices.
-        device: usize,
-    },
+    /// A device of a group.
+    Device(DeviceFile),
+    /// An eventfd.
+    Event(EventId),
+    /// A virtual machine.
+    VirtualMachine(VmId),
+    /// Its link to VFIO.
+    KvmVfio(VmId),
+    /// A guest's TCE table.
+    GuestTable(GuestTableId),
     /// Something that is not VFIO's.
     Other(String),
+}
+
+/// An open file on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceFile {
+    /// The group that was asked for it.
+    pub(crate) group: GroupId,
+    /// Which of its devices.
+    pub(crate) device: usize,
+    /// Which of the files on it.
+    pub(crate) number: u32,
 }
 
 impl File {
@@ -37,7 +56,11 @@ impl File {
         match self {
             Self::Container(_) => DescriptorKind::Container,
             Self::Group(_) => DescriptorKind::Group,
-            Self::Device { .. } => DescriptorKind::Device,
+            Self::Device(_) => DescriptorKind::Device,
+            Self::Event(_) => DescriptorKind::Event,
+            Self::VirtualMachine(_) => DescriptorKind::VirtualMachine,
+            Self::KvmVfio(_) => DescriptorKind::KvmVfio,
+            Self::GuestTable(_) => DescriptorKind::GuestTable,
             Self::Other(name) => DescriptorKind::Other(name.clone()),
         }
     }

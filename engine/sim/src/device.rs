@@ -2,7 +2,10 @@
 
 use tce_engine::errno::Errno;
 
-use crate::profile::{DeviceModel, DeviceProfile};
+use crate::{
+    event::EventId,
+    profile::{DeviceModel, DeviceProfile},
+};
 
 mod config;
 mod edu;
@@ -17,6 +20,8 @@ pub(crate) struct Device {
     pub(crate) profile: DeviceProfile,
     /// Descriptors open on it (`vfio_device::open_count`).
     pub(crate) opens: u32,
+    /// What counts when the host wants the device back (`vfio_pci_core_device::req_trigger`).
+    pub(crate) request: Option<EventId>,
     config: Config,
     model: Model,
 }
@@ -32,6 +37,7 @@ impl Device {
         Self {
             profile: profile.clone(),
             opens: 0,
+            request: None,
             config: Config::new(profile.id),
             model: match profile.model {
                 DeviceModel::Edu => Model::Edu(Box::default()),
@@ -48,11 +54,13 @@ impl Device {
         self.opens += 1;
     }
 
-    /// One descriptor less; the last resets the function and ends bus mastering (`vfio_pci_core_disable`).
+    /// One descriptor less; the last resets the function, ends bus mastering (`vfio_pci_core_disable`) and forgets
+    /// whom to ask for the device (`vfio_pci_core_close_device`).
     pub(crate) fn close(&mut self) {
         self.opens = self.opens.saturating_sub(1);
         if self.opens == 0 {
             self.reset();
+            self.request = None;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tce_engine::{errno::Errno, kernel::Raw};
 
-use crate::backend::MapCut;
+use crate::backend::{CutEnd, MapCut};
 
 /// An operation of the seam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,13 +49,31 @@ pub enum Operation {
     Unmap,
     /// `Kernel::eeh`.
     Eeh,
+    /// `Kernel::open_event`.
+    OpenEvent,
+    /// `Kernel::read_event`.
+    ReadEvent,
+    /// `Kernel::watch_requests`.
+    WatchRequests,
+    /// `Kernel::create_vm`.
+    CreateVm,
+    /// `Kernel::create_kvm_vfio`.
+    CreateKvmVfio,
+    /// `Kernel::create_guest_table`.
+    CreateGuestTable,
+    /// `Kernel::add_group`.
+    AddGroup,
+    /// `Kernel::delete_group`.
+    DeleteGroup,
+    /// `Kernel::attach_guest_table`.
+    AttachGuestTable,
     /// `Machine::allocate`.
     Allocate,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 30] = [
         Self::LockedMemory,
         Self::Close,
         Self::OpenContainer,
@@ -76,6 +94,15 @@ impl Operation {
         Self::Map,
         Self::Unmap,
         Self::Eeh,
+        Self::OpenEvent,
+        Self::ReadEvent,
+        Self::WatchRequests,
+        Self::CreateVm,
+        Self::CreateKvmVfio,
+        Self::CreateGuestTable,
+        Self::AddGroup,
+        Self::DeleteGroup,
+        Self::AttachGuestTable,
         Self::Allocate,
     ];
 }
@@ -101,6 +128,26 @@ pub enum Fault {
         /// TCEs exchanged.
         count: u64,
     },
+    /// `map` only: the exchange of the TCE after so many fails, as when a partition's hypervisor refuses it. The kernel
+    /// rolls back those before, and counts wrongly: the new page's region up, the old one's down though its TCE stays.
+    ExchangeFails {
+        /// TCEs exchanged before the failure.
+        count: u64,
+        /// The failure.
+        errno: Errno,
+    },
+    /// `map` only: there is no memory for the next lower level of the table. A map that needs none is not touched; a
+    /// table of one level never needs one.
+    NoMemoryForLevel(LevelOf),
+}
+
+/// Which of a window's two tables a level belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LevelOf {
+    /// The table that the hardware reads: the map fails with `ENOMEM`.
+    Table,
+    /// The kernel's record of the process's addresses: the kernel writes through a null pointer.
+    Record,
 }
 
 /// Faults that wait for their call, and the calls so far.
@@ -155,17 +202,23 @@ impl Fault {
         match self {
             Self::Errno(errno) => Some(Raw::Failed(errno)),
             Self::Value(value) => Some(Raw::Returned(value)),
-            Self::AfterTces { .. } | Self::SilentAfterTces { .. } => None,
+            Self::AfterTces { .. }
+            | Self::SilentAfterTces { .. }
+            | Self::ExchangeFails { .. }
+            | Self::NoMemoryForLevel(_) => None,
         }
     }
 
     /// Where it cuts a map.
     pub(crate) const fn cut(self) -> Option<MapCut> {
-        match self {
-            Self::AfterTces { count, errno } => Some(MapCut { pages: count, errno: Some(errno) }),
-            Self::SilentAfterTces { count } => Some(MapCut { pages: count, errno: None }),
-            Self::Errno(_) | Self::Value(_) => None,
-        }
+        let (pages, end) = match self {
+            Self::AfterTces { count, errno } => (count, CutEnd::Fails(errno)),
+            Self::SilentAfterTces { count } => (count, CutEnd::Silent),
+            Self::ExchangeFails { count, errno } => (count, CutEnd::ExchangeFails(errno)),
+            Self::NoMemoryForLevel(of) => (u64::MAX, CutEnd::NoLevel(of)),
+            Self::Errno(_) | Self::Value(_) => return None,
+        };
+        Some(MapCut { pages, end })
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct VfioGroup {
     pub(crate) container: Option<ContainerId>,
     /// Open device descriptors; each holds the group's file and counts as a user of the container.
     pub(crate) open_devices: u32,
+    /// Links of KVM's that hold the group's file.
+    pub(crate) links: u32,
 }
 
 /// Whether the group's devices are still VFIO's.
@@ -38,11 +40,12 @@ impl VfioGroup {
             descriptor: Descriptor::Closed,
             container: None,
             open_devices: 0,
+            links: 0,
         }
     }
 
-    /// `opened_file`: device descriptors hold the file even when its own descriptor is closed.
+    /// `opened_file`: devices and KVM hold the file even when its own descriptor is closed.
     pub(crate) fn is_open(&self) -> bool {
-        self.descriptor == Descriptor::Open || self.open_devices > 0
+        self.descriptor == Descriptor::Open || self.open_devices > 0 || self.links > 0
     }
 }

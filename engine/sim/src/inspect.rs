@@ -5,13 +5,56 @@ use tce_engine::{
     kernel::{ContainerFd, DescriptorKind, Fd, MemoryRange},
 };
 
-use crate::{window::Window, window::entry::TceAccess, world::World};
+mod runs;
+
+pub use runs::MappedRun;
+
+use crate::{
+    backend::Backend,
+    process::MmId,
+    window::{Window, entry::TceAccess},
+    world::World,
+};
 
 /// A call that would have broken a real kernel. No engine call may ever cause one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCorrupted {
     /// What happened, and what it does to the kernel.
     pub what: String,
+}
+
+/// A warning (`WARN_ON`) that a real kernel would have written into its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostWarning {
+    /// The function that warns, and of what.
+    pub what: &'static str,
+}
+
+/// Corruptions that are remembered: the first tell what happened.
+const CORRUPTIONS_MAX: usize = 64;
+
+/// What happened to the host that no call answers.
+#[derive(Debug, Default)]
+pub(crate) struct HostLog {
+    pub(crate) corruptions: Vec<HostCorrupted>,
+    pub(crate) warnings: Vec<HostWarning>,
+}
+
+impl HostLog {
+    /// Notes that a real kernel would be broken by now.
+    pub(crate) fn corrupt(&mut self, what: String) {
+        if self.corruptions.len() < CORRUPTIONS_MAX {
+            self.corruptions.push(HostCorrupted { what });
+        }
+    }
+
+    /// Notes a warning; each counts once.
+    pub(crate) fn warn(&mut self, what: &'static str) {
+        let warning = HostWarning { what };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
 }
 
 /// A window, as the kernel has it.
@@ -90,10 +133,14 @@ impl LeftBehind {
 
 impl World {
     pub(crate) fn windows(&self, container: ContainerFd) -> Vec<WindowView> {
-        let Ok(id) = self.container_of(container.fd()) else { return Vec::new() };
-        let backend = self.containers.get(&id).and_then(|container| container.backend.as_ref());
+        let backend = self.backend_of(container);
         let windows = backend.into_iter().flat_map(|backend| backend.windows());
         windows.map(|(slot, window)| self.window_view(slot, window)).collect()
+    }
+
+    fn backend_of(&self, container: ContainerFd) -> Option<&Backend> {
+        let id = self.container_of(container.fd()).ok()?;
+        self.containers.get(&id)?.backend.as_ref()
     }
 
     fn window_view(&self, slot: usize, window: &Window) -> WindowView {
@@ -104,19 +151,23 @@ impl World {
             start: window.start,
             size: Bytes::new(window.table.entries().saturating_mul(page_bytes)),
             page_shift: window.page_shift,
-            levels: window.levels,
+            levels: window.levels.count(),
             live_tces: window.table.live(),
             charge: Bytes::new(window.charge_pages.saturating_mul(system_bytes)),
         }
     }
 
     pub(crate) fn tce(&self, container: ContainerFd, iova: Iova) -> Option<TceView> {
-        let id = self.container_of(container.fd()).ok()?;
-        let backend = self.containers.get(&id)?.backend.as_ref()?;
+        let backend = self.backend_of(container)?;
         let entry = backend.windows().find_map(|(_, window)| {
             window.index_of(iova).and_then(|index| window.table.get(index))
         })?;
         Some(TceView { address: entry.address, access: entry.access })
+    }
+
+    /// Whether a PE has lost its dynamic windows for good.
+    pub(crate) fn is_partition_spoiled(&self) -> bool {
+        self.endpoints.iter().any(|(_, endpoint)| endpoint.partition.has_given_up())
     }
 
     pub(crate) fn live_tces(&self) -> u64 {
@@ -125,9 +176,10 @@ impl World {
         windows.map(|(_, window)| window.table.live()).sum()
     }
 
-    pub(crate) fn regions(&self) -> Vec<RegionView> {
+    pub(crate) fn regions(&self, process: MmId) -> Vec<RegionView> {
+        let backends = self.containers.values().filter_map(|shell| shell.backend.as_ref());
         let backends: Vec<_> =
-            self.containers.values().filter_map(|shell| shell.backend.as_ref()).collect();
+            backends.filter(|backend| backend.owner() == Some(process)).collect();
         let view = |(start, region): (u64, &crate::region::Region)| {
             let owners = backends.iter().filter(|backend| backend.registrations().contains(&start));
             RegionView {
@@ -141,21 +193,22 @@ impl World {
                 owners: u64::try_from(owners.count()).unwrap_or(u64::MAX),
             }
         };
-        self.process.mm.regions.iter().map(view).collect()
+        self.mms.get(process).regions.iter().map(view).collect()
     }
 
-    pub(crate) fn descriptors(&self) -> Vec<(Fd, DescriptorKind)> {
-        let open = self.process.descriptors.iter();
+    pub(crate) fn open_descriptors(&self) -> Vec<(Fd, DescriptorKind)> {
+        let open = self.descriptors.iter();
         open.map(|(fd, file)| (fd, file.kind())).collect()
     }
 
-    pub(crate) fn left_behind(&self) -> LeftBehind {
+    pub(crate) fn left_behind(&self, process: MmId) -> LeftBehind {
+        let mm = self.mms.get(process);
         LeftBehind {
-            descriptors: self.descriptors(),
-            regions: self.regions(),
+            descriptors: self.open_descriptors(),
+            regions: self.regions(process),
             live_tces: self.live_tces(),
-            locked: self.process.mm.locked.bytes(),
-            memory: Bytes::new(self.process.mm.memory.mapped_bytes()),
+            locked: mm.locked.bytes(),
+            memory: Bytes::new(mm.memory.mapped_bytes()),
         }
     }
 }

@@ -14,10 +14,11 @@ use tce_engine::{
 use crate::{
     fault::{Fault, Operation},
     machine::SimMachine,
+    process::MmId,
     world::World,
 };
 
-/// The machine's kernel, as its process sees it. A clone is the same view.
+/// The machine's kernel, as one process sees it. A clone is the same view.
 #[derive(Clone, Debug)]
 pub struct SimKernel {
     machine: SimMachine,
@@ -28,7 +29,7 @@ impl SimKernel {
         Self { machine }
     }
 
-    /// The machine.
+    /// The machine, as the same process has it.
     #[must_use]
     pub const fn machine(&self) -> &SimMachine {
         &self.machine
@@ -38,12 +39,12 @@ impl SimKernel {
     fn ioctl(
         &self,
         operation: Operation,
-        call: impl FnOnce(&mut World) -> Result<i32, Errno>,
+        call: impl FnOnce(&mut World, MmId) -> Result<i32, Errno>,
     ) -> Raw {
         let mut world = self.machine.lock();
         match world.tally.enter(operation).and_then(Fault::before) {
             Some(raw) => raw,
-            None => raw_of(call(&mut world)),
+            None => raw_of(call(&mut world, self.machine.process())),
         }
     }
 
@@ -51,13 +52,13 @@ impl SimKernel {
     fn ask<T: Default>(
         &self,
         operation: Operation,
-        call: impl FnOnce(&mut World) -> Result<T, Errno>,
+        call: impl FnOnce(&mut World, MmId) -> Result<T, Errno>,
     ) -> Reply<T> {
         let mut world = self.machine.lock();
         if let Some(raw) = world.tally.enter(operation).and_then(Fault::before) {
             return Reply { raw, out: T::default() };
         }
-        match call(&mut world) {
+        match call(&mut world, self.machine.process()) {
             Ok(out) => Reply { raw: Raw::OK, out },
             Err(errno) => Reply { raw: Raw::Failed(errno), out: T::default() },
         }
@@ -67,13 +68,13 @@ impl SimKernel {
     fn call<T>(
         &self,
         operation: Operation,
-        call: impl FnOnce(&mut World) -> Result<T, Errno>,
+        call: impl FnOnce(&mut World, MmId) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut world = self.machine.lock();
         match world.tally.enter(operation).and_then(Fault::before) {
             Some(Raw::Failed(errno)) => Err(errno),
             Some(Raw::Returned(_)) => Err(Errno::EIO),
-            None => call(&mut world),
+            None => call(&mut world, self.machine.process()),
         }
     }
 }
@@ -89,8 +90,8 @@ impl Kernel for SimKernel {
     }
 
     fn locked_memory(&mut self) -> Result<LockedMemory, Errno> {
-        self.call(Operation::LockedMemory, |world| {
-            let locked = world.process.mm.locked.bytes();
+        self.call(Operation::LockedMemory, |world, caller| {
+            let locked = world.mms.get(caller).locked.bytes();
             // The backend charges locked_vm only; nothing of it is in VmPin.
             Ok(LockedMemory { locked, ..LockedMemory::default() })
         })
@@ -98,7 +99,7 @@ impl Kernel for SimKernel {
 
     fn kind(&mut self, fd: Fd) -> DescriptorKind {
         let world = self.machine.lock();
-        world.process.descriptors.file(fd).map_or(DescriptorKind::Closed, |file| file.kind())
+        world.descriptors.file(fd).map_or(DescriptorKind::Closed, |file| file.kind())
     }
 
     /// Whatever it returns, the descriptor is gone afterwards, as on Linux (`filp_close`).
@@ -114,42 +115,44 @@ impl Kernel for SimKernel {
     }
 
     fn open_container(&mut self) -> Result<ContainerFd, Errno> {
-        self.call(Operation::OpenContainer, |world| world.open_container().map(ContainerFd::new))
+        self.call(Operation::OpenContainer, |world, _| world.open_container().map(ContainerFd::new))
     }
 
     fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw {
-        self.ioctl(Operation::CheckExtension, |world| {
+        self.ioctl(Operation::CheckExtension, |world, _| {
             world.check_extension(container.fd(), extension)
         })
     }
 
     fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw {
-        self.ioctl(Operation::SetIommu, |world| {
+        self.ioctl(Operation::SetIommu, |world, _| {
             world.set_iommu(container.fd(), backend).map(|()| 0)
         })
     }
 
     fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno> {
-        self.call(Operation::OpenGroup, |world| world.open_group(group).map(GroupFd::new))
+        self.call(Operation::OpenGroup, |world, _| world.open_group(group).map(GroupFd::new))
     }
 
     fn group_status(&mut self, group: GroupFd) -> Reply<GroupStatus> {
-        self.ask(Operation::GroupStatus, |world| world.group_status(group.fd()))
+        self.ask(Operation::GroupStatus, |world, caller| world.group_status(caller, group.fd()))
     }
 
     fn set_container(&mut self, group: GroupFd, container: ContainerFd) -> Raw {
-        self.ioctl(Operation::SetContainer, |world| {
-            world.set_container(group.fd(), container.fd()).map(|()| 0)
+        self.ioctl(Operation::SetContainer, |world, caller| {
+            world.set_container(caller, group.fd(), container.fd()).map(|()| 0)
         })
     }
 
     fn unset_container(&mut self, group: GroupFd) -> Raw {
-        self.ioctl(Operation::UnsetContainer, |world| world.unset_container(group.fd()).map(|()| 0))
+        self.ioctl(Operation::UnsetContainer, |world, caller| {
+            world.unset_container(caller, group.fd()).map(|()| 0)
+        })
     }
 
     fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Errno> {
-        self.call(Operation::OpenDevice, |world| {
-            world.open_device(group.fd(), address).map(DeviceFd::new)
+        self.call(Operation::OpenDevice, |world, caller| {
+            world.open_device(caller, group.fd(), address).map(DeviceFd::new)
         })
     }
 
@@ -160,7 +163,7 @@ impl Kernel for SimKernel {
         offset: u64,
         bytes: &mut [u8],
     ) -> Result<(), Errno> {
-        self.call(Operation::ReadDevice, |world| {
+        self.call(Operation::ReadDevice, |world, _| {
             world.read_device(device.fd(), space, offset, bytes)
         })
     }
@@ -172,93 +175,106 @@ impl Kernel for SimKernel {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), Errno> {
-        self.call(Operation::WriteDevice, |world| {
+        self.call(Operation::WriteDevice, |world, _| {
             world.write_device(device.fd(), space, offset, bytes)
         })
     }
 
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
-        self.ask(Operation::Info, |world| world.info(container.fd()))
+        self.ask(Operation::Info, |world, caller| world.info(caller, container.fd()))
     }
 
     fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        self.ioctl(Operation::Register, |world| world.register(container.fd(), memory))
+        self.ioctl(Operation::Register, |world, caller| {
+            world.register(caller, container.fd(), memory)
+        })
     }
 
     fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        self.ioctl(Operation::Unregister, |world| {
-            world.unregister(container.fd(), memory).map(|()| 0)
+        self.ioctl(Operation::Unregister, |world, caller| {
+            world.unregister(caller, container.fd(), memory).map(|()| 0)
         })
     }
 
     fn create(&mut self, container: ContainerFd, call: CreateCall) -> Reply<Iova> {
-        self.ask(Operation::Create, |world| world.create(container.fd(), &call))
+        self.ask(Operation::Create, |world, caller| world.create(caller, container.fd(), &call))
     }
 
     fn remove(&mut self, container: ContainerFd, start: Iova) -> Raw {
-        self.ioctl(Operation::Remove, |world| world.remove(container.fd(), start).map(|()| 0))
+        self.ioctl(Operation::Remove, |world, caller| {
+            world.remove(caller, container.fd(), start).map(|()| 0)
+        })
     }
 
     fn map(&mut self, container: ContainerFd, call: MapCall) -> Raw {
+        let caller = self.machine.process();
         let mut world = self.machine.lock();
         let fault = world.tally.enter(Operation::Map);
+        let cut = fault.and_then(Fault::cut);
         match fault.and_then(Fault::before) {
             Some(raw) => raw,
-            None => raw_of(world.map(container.fd(), &call, fault.and_then(Fault::cut))),
+            None => raw_of(world.map(caller, container.fd(), &call, cut)),
         }
     }
 
     fn unmap(&mut self, container: ContainerFd, call: UnmapCall) -> Raw {
-        self.ioctl(Operation::Unmap, |world| world.unmap(container.fd(), call))
+        self.ioctl(Operation::Unmap, |world, caller| world.unmap(caller, container.fd(), call))
     }
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
-        self.ioctl(Operation::Eeh, |world| world.eeh(container.fd(), operation))
+        self.ioctl(Operation::Eeh, |world, caller| world.eeh(caller, container.fd(), operation))
     }
 
     fn open_event(&mut self) -> Result<EventFd, Errno> {
-        Err(Errno::EBADF)
+        self.call(Operation::OpenEvent, |world, _| world.open_event().map(EventFd::new))
     }
 
-    fn read_event(&mut self, _event: EventFd) -> Result<u64, Errno> {
-        Err(Errno::EBADF)
+    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno> {
+        self.call(Operation::ReadEvent, |world, _| world.read_event(event.fd()))
     }
 
-    fn watch_requests(&mut self, _device: DeviceFd, _event: EventFd) -> Raw {
-        Raw::Failed(Errno::EBADF)
+    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
+        self.ioctl(Operation::WatchRequests, |world, _| {
+            world.watch_requests(device.fd(), event.fd()).map(|()| 0)
+        })
     }
 
     fn create_vm(&mut self) -> Result<VmFd, Errno> {
-        Err(Errno::ENOENT)
+        self.call(Operation::CreateVm, |world, caller| world.create_vm(caller).map(VmFd::new))
     }
 
-    fn create_kvm_vfio(&mut self, _vm: VmFd) -> Result<KvmVfioFd, Errno> {
-        Err(Errno::EBADF)
+    fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Errno> {
+        self.call(Operation::CreateKvmVfio, |world, caller| {
+            world.create_link(caller, vm.fd()).map(KvmVfioFd::new)
+        })
     }
 
     fn create_guest_table(
         &mut self,
-        _vm: VmFd,
-        _call: GuestTableCall,
+        vm: VmFd,
+        call: GuestTableCall,
     ) -> Result<GuestTableFd, Errno> {
-        Err(Errno::EBADF)
+        self.call(Operation::CreateGuestTable, |world, caller| {
+            world.create_guest_table(caller, vm.fd(), call).map(GuestTableFd::new)
+        })
     }
 
-    fn add_group(&mut self, _link: KvmVfioFd, _group: GroupFd) -> Raw {
-        Raw::Failed(Errno::EBADF)
+    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.ioctl(Operation::AddGroup, |world, caller| {
+            world.add_group(caller, link.fd(), group.fd()).map(|()| 0)
+        })
     }
 
-    fn delete_group(&mut self, _link: KvmVfioFd, _group: GroupFd) -> Raw {
-        Raw::Failed(Errno::EBADF)
+    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.ioctl(Operation::DeleteGroup, |world, caller| {
+            world.delete_group(caller, link.fd(), group.fd()).map(|()| 0)
+        })
     }
 
-    fn attach_guest_table(
-        &mut self,
-        _link: KvmVfioFd,
-        _group: GroupFd,
-        _table: GuestTableFd,
-    ) -> Raw {
-        Raw::Failed(Errno::EBADF)
+    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
+        self.ioctl(Operation::AttachGuestTable, |world, caller| {
+            world.attach_guest_table(caller, link.fd(), group.fd(), table.fd()).map(|()| 0)
+        })
     }
 }
 

@@ -3,33 +3,54 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tce_engine::{
-    addr::{Bytes, HostAddr, Iova, PageShift},
+    addr::{Bytes, HostAddr, PageShift},
     errno::Errno,
-    kernel::{ContainerFd, DescriptorKind, EehOperation, Fd, GroupNumber, MemoryRange, Raw},
-    machine::{GroupDevice, Machine, MachineError, MemoryRequest},
+    kernel::{EehOperation, Fd, GroupNumber, MemoryRange, Raw},
+    machine::{Backing, GroupDevice, Machine, MachineError, MemoryRequest},
 };
 
 use crate::{
     descriptor::File,
     eeh::PeState,
     fault::{Fault, Operation},
-    inspect::{HostCorrupted, LeftBehind, RegionView, TceView, WindowView},
     kernel::SimKernel,
+    memory::Protection,
+    process::MmId,
     profile::Profile,
     world::{Unbind, World},
 };
 
-/// A simulated machine. A clone is another handle on the same one.
+mod guest;
+mod observe;
+
+/// A simulated machine, as one of its processes has it. A clone is another handle on the same one.
 #[derive(Clone, Debug)]
 pub struct SimMachine {
     world: Arc<Mutex<World>>,
+    /// Whose memory is meant.
+    process: MmId,
 }
 
 impl SimMachine {
     /// Starts a machine.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { world: Arc::new(Mutex::new(World::new(profile))) }
+        Self { world: Arc::new(Mutex::new(World::new(profile))), process: MmId::FIRST }
+    }
+
+    /// The kernel as another process sees it, one that has inherited all descriptors and has an empty address space of
+    /// its own. Descriptors stay common: what one opens or closes, it does for all. The process's memory is reached
+    /// through [`SimKernel::machine`]. After 65,535 others, the newest again.
+    #[must_use]
+    pub fn other_process(&self) -> SimKernel {
+        let mut world = self.lock();
+        let World { mms, profile, .. } = &mut *world;
+        let process = mms.add(profile);
+        SimKernel::new(Self { world: Arc::clone(&self.world), process })
+    }
+
+    pub(crate) const fn process(&self) -> MmId {
+        self.process
     }
 
     /// What the machine was made of.
@@ -48,96 +69,6 @@ impl SimMachine {
         self.lock().tally.order(operation, nth, fault);
     }
 
-    /// Faults that were ordered and have not met their call.
-    #[must_use]
-    pub fn faults_waiting(&self) -> usize {
-        self.lock().tally.waiting()
-    }
-
-    /// Calls of an operation so far, failed ones included.
-    #[must_use]
-    pub fn calls(&self, operation: Operation) -> u64 {
-        self.lock().tally.calls(operation)
-    }
-
-    /// Calls of all operations so far.
-    #[must_use]
-    pub fn all_calls(&self) -> u64 {
-        self.lock().tally.all_calls()
-    }
-
-    /// TCEs written so far, exchanged ones and those of failed maps included.
-    #[must_use]
-    pub fn tces_set(&self) -> u64 {
-        self.lock().tally.tces_set
-    }
-
-    /// TCEs cleared so far, by whatever did it.
-    #[must_use]
-    pub fn tces_cleared(&self) -> u64 {
-        self.lock().tally.tces_cleared
-    }
-
-    /// The first call that would have broken a real kernel.
-    #[must_use]
-    pub fn host_corruption(&self) -> Option<HostCorrupted> {
-        self.lock().corruption.first().cloned()
-    }
-
-    /// The windows of a container; none without a backend.
-    #[must_use]
-    pub fn windows(&self, container: ContainerFd) -> Vec<WindowView> {
-        self.lock().windows(container)
-    }
-
-    /// The TCE for an address.
-    #[must_use]
-    pub fn tce(&self, container: ContainerFd, iova: Iova) -> Option<TceView> {
-        self.lock().tce(container, iova)
-    }
-
-    /// TCEs that are set, in all containers.
-    #[must_use]
-    pub fn live_tces(&self) -> u64 {
-        self.lock().live_tces()
-    }
-
-    /// Memory that is registered, by any container, in ascending order.
-    #[must_use]
-    pub fn regions(&self) -> Vec<RegionView> {
-        self.lock().regions()
-    }
-
-    /// Open descriptors, in ascending order.
-    #[must_use]
-    pub fn descriptors(&self) -> Vec<(Fd, DescriptorKind)> {
-        self.lock().descriptors()
-    }
-
-    /// Locked memory of the process.
-    #[must_use]
-    pub fn locked(&self) -> Bytes {
-        self.lock().process.mm.locked.bytes()
-    }
-
-    /// What the process still holds, for a test that nothing is left.
-    #[must_use]
-    pub fn left_behind(&self) -> LeftBehind {
-        self.lock().left_behind()
-    }
-
-    /// Huge pages of a size that are free.
-    #[must_use]
-    pub fn free_huge_pages(&self, page: PageShift) -> u64 {
-        self.lock().process.mm.memory.free_huge_pages(page)
-    }
-
-    /// The state of a group's PE.
-    #[must_use]
-    pub fn pe_state(&self, group: GroupNumber) -> Option<PeState> {
-        self.lock().endpoints.get(group).map(|endpoint| endpoint.state)
-    }
-
     /// Freezes a group's PE, as an error on its bus would.
     pub fn freeze(&self, group: GroupNumber) {
         if let Some(endpoint) = self.lock().endpoints.get_mut(group) {
@@ -152,7 +83,8 @@ impl SimMachine {
         }
     }
 
-    /// Takes a group's devices from `vfio-pci`, as the operator of the host may at any time.
+    /// Takes a group's devices from `vfio-pci`, as the operator of the host may at any time. While a device is open the
+    /// kernel asks for it through its request event, and does so again every 10 seconds: once for each call here.
     #[must_use]
     pub fn unbind(&self, group: GroupNumber) -> Unbind {
         self.lock().unbind(group)
@@ -168,7 +100,7 @@ impl SimMachine {
     /// # Errors
     /// `EMFILE`.
     pub fn open_other(&self, name: &str) -> Result<Fd, Errno> {
-        self.lock().process.descriptors.open(File::Other(name.to_owned()))
+        self.lock().descriptors.open(File::Other(name.to_owned()))
     }
 
     /// Allocates memory right behind the newest allocation, so that one range covers both.
@@ -176,8 +108,38 @@ impl SimMachine {
     /// # Errors
     /// [`MachineError::NoMemory`], also if that address does not suit the backing's pages.
     pub fn allocate_behind(&self, request: &MemoryRequest) -> Result<MemoryRange, MachineError> {
-        let allocated = self.lock().process.mm.memory.allocate_behind(request);
+        let allocated = self.lock().mms.get_mut(self.process).memory.allocate_behind(request);
         allocated.map_err(|errno| MachineError::NoMemory { request: *request, errno })
+    }
+
+    /// Maps memory at an address of the caller's choice, such as that of a recorded program. Huge pages for it need not
+    /// be in the machine's pool.
+    ///
+    /// # Errors
+    /// [`MachineError::NoMemory`]: `EEXIST` where memory is mapped or still pinned, `EINVAL` for what is not whole
+    /// pages of the backing, `ENOMEM` beyond 128 TiB.
+    pub fn place(
+        &mut self,
+        address: HostAddr,
+        size: Bytes,
+        backing: Backing,
+    ) -> Result<MemoryRange, MachineError> {
+        let request = MemoryRequest { size, backing, align: PageShift::K4 };
+        let placed = self.lock().mms.get_mut(self.process).memory.place_at(address.raw(), &request);
+        placed.map_err(|errno| MachineError::NoMemory { request, errno })
+    }
+
+    /// Changes what the process may do with a piece of memory, as `mprotect` does. What is pinned stays so.
+    ///
+    /// # Errors
+    /// [`MachineError::NotOurMemory`] unless it is exactly an allocated range.
+    pub fn protect(
+        &mut self,
+        memory: MemoryRange,
+        protection: Protection,
+    ) -> Result<(), MachineError> {
+        let changed = self.lock().mms.get_mut(self.process).memory.protect(memory, protection);
+        changed.ok_or(MachineError::NotOurMemory(memory))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
@@ -217,23 +179,25 @@ impl Machine for SimMachine {
             Some(Raw::Returned(_)) => return Err(no_memory(Errno::ENOMEM)),
             None => {}
         }
-        world.process.mm.memory.allocate(request).map_err(no_memory)
+        world.mms.get_mut(self.process).memory.allocate(request).map_err(no_memory)
     }
 
     fn free(&mut self, memory: MemoryRange) -> Result<(), MachineError> {
-        let mm = &mut self.lock().process.mm;
+        let mut world = self.lock();
+        let mm = world.mms.get_mut(self.process);
         mm.memory.unmap(memory).ok_or(MachineError::NotOurMemory(memory))?;
         mm.drop_unpinned();
         Ok(())
     }
 
     fn write_memory(&mut self, address: HostAddr, bytes: &[u8]) -> Result<(), MachineError> {
-        let written = self.lock().process.mm.memory.write_mapped(address.raw(), bytes);
+        let written =
+            self.lock().mms.get_mut(self.process).memory.write_mapped(address.raw(), bytes);
         written.ok_or_else(|| not_ours(address, bytes.len()))
     }
 
     fn read_memory(&mut self, address: HostAddr, bytes: &mut [u8]) -> Result<(), MachineError> {
-        let read = self.lock().process.mm.memory.read_mapped(address.raw(), bytes);
+        let read = self.lock().mms.get(self.process).memory.read_mapped(address.raw(), bytes);
         read.ok_or_else(|| not_ours(address, bytes.len()))
     }
 }

@@ -15,15 +15,18 @@ use tce_engine::{
 
 use crate::profile::HugetlbPool;
 
+mod contents;
+mod pinning;
+
+pub use pinning::Protection;
+pub(crate) use pinning::Stretch;
+
 /// Where the kernel puts mappings of a ppc64 process, more or less.
 const MAPPINGS_START: u64 = 0x7000_0000_0000;
 /// End of the process's address space: `DEFAULT_MAP_WINDOW`, 128 TiB.
 const MAPPINGS_END: u64 = 1 << 47;
 /// Unmapped bytes before each block, at least.
 const GUARD_BYTES: u64 = 1 << 16;
-/// Contents are kept in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 12;
-
 /// The memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -37,8 +40,19 @@ pub(crate) struct Memory {
 struct Block {
     size: u64,
     backing: Backing,
+    source: HugeSource,
+    protection: Protection,
     state: BlockState,
     pieces: BTreeMap<u64, Box<[u8]>>,
+}
+
+/// Where huge pages of a block come from, and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HugeSource {
+    /// The machine's pool.
+    Pool,
+    /// Beside it.
+    Beside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +61,6 @@ enum BlockState {
     Mapped,
     /// Unmapped by the process, but pinned.
     PinnedOnly,
-}
-
-/// A stretch of memory in pages of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    /// Its first address.
-    pub(crate) start: u64,
-    /// Its end.
-    pub(crate) end: u64,
-    /// The pages: `page_shift(compound_head(page))`.
-    pub(crate) page_shift: u8,
 }
 
 impl Memory {
@@ -70,8 +73,42 @@ impl Memory {
         let page = self.page_of(request.backing);
         let align = request.align.max(page).bytes().raw();
         let after_guard = self.next.checked_add(GUARD_BYTES).ok_or(Errno::ENOMEM)?;
-        let start = after_guard.checked_next_multiple_of(align).ok_or(Errno::ENOMEM)?;
-        self.place(start, request)
+        let start = self.first_free(after_guard, request.size.raw(), align)?;
+        self.insert_from_pool(start, request)
+    }
+
+    /// The first aligned address from `start` on that has room.
+    fn first_free(&self, start: u64, size: u64, align: u64) -> Result<u64, Errno> {
+        let mut at = start;
+        loop {
+            at = at.checked_next_multiple_of(align).ok_or(Errno::ENOMEM)?;
+            let end = at.checked_add(size).ok_or(Errno::ENOMEM)?;
+            match self.overlapping(at, end) {
+                Some(block_end) => at = block_end,
+                None => return Ok(at),
+            }
+        }
+    }
+
+    /// The end of the last block that reaches into a range.
+    fn overlapping(&self, start: u64, end: u64) -> Option<u64> {
+        let (block_start, block) = self.blocks.range(..end).next_back()?;
+        let block_end = block_start + block.size;
+        (block_end > start).then_some(block_end)
+    }
+
+    /// Maps new memory at this address; its huge pages are not the pool's. `EEXIST` where something is mapped or
+    /// pinned.
+    pub(crate) fn place_at(
+        &mut self,
+        start: u64,
+        request: &MemoryRequest,
+    ) -> Result<MemoryRange, Errno> {
+        let end = start.checked_add(request.size.raw()).ok_or(Errno::ENOMEM)?;
+        if self.overlapping(start, end).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        self.insert(start, request, HugeSource::Beside)
     }
 
     /// Maps new memory right behind the newest block, so that one range may cover both.
@@ -79,29 +116,53 @@ impl Memory {
         &mut self,
         request: &MemoryRequest,
     ) -> Result<MemoryRange, Errno> {
-        self.place(self.next, request)
+        let start = self.next;
+        let end = start.checked_add(request.size.raw()).ok_or(Errno::ENOMEM)?;
+        if self.overlapping(start, end).is_some() {
+            return Err(Errno::ENOMEM);
+        }
+        self.insert_from_pool(start, request)
     }
 
-    fn place(&mut self, start: u64, request: &MemoryRequest) -> Result<MemoryRange, Errno> {
+    fn insert_from_pool(
+        &mut self,
+        start: u64,
+        request: &MemoryRequest,
+    ) -> Result<MemoryRange, Errno> {
+        self.check(start, request)?;
+        self.take_huge_pages(request)?;
+        let range = self.insert(start, request, HugeSource::Pool)?;
+        self.next = start.saturating_add(request.size.raw());
+        Ok(range)
+    }
+
+    /// Whether a block of whole pages can be at this address.
+    fn check(&self, start: u64, request: &MemoryRequest) -> Result<(), Errno> {
         let page = self.page_of(request.backing);
-        let size = request.size.raw();
-        if size == 0
-            || !request.size.is_multiple_of(page)
-            || !start.is_multiple_of(page.bytes().raw())
-        {
+        let is_aligned = start.is_multiple_of(page.bytes().raw());
+        if request.size.is_zero() || !request.size.is_multiple_of(page) || !is_aligned {
             return Err(Errno::EINVAL);
         }
-        let end = start.checked_add(size).filter(|end| *end <= MAPPINGS_END);
-        let end = end.ok_or(Errno::ENOMEM)?;
-        self.take_huge_pages(request)?;
+        let end = start.checked_add(request.size.raw()).filter(|end| *end <= MAPPINGS_END);
+        end.map(|_| ()).ok_or(Errno::ENOMEM)
+    }
+
+    fn insert(
+        &mut self,
+        start: u64,
+        request: &MemoryRequest,
+        source: HugeSource,
+    ) -> Result<MemoryRange, Errno> {
+        self.check(start, request)?;
         let block = Block {
-            size,
+            size: request.size.raw(),
             backing: request.backing,
+            source,
+            protection: Protection::ReadWrite,
             state: BlockState::Mapped,
             pieces: BTreeMap::new(),
         };
         self.blocks.insert(start, block);
-        self.next = end;
         Ok(MemoryRange { address: HostAddr::new(start), size: request.size })
     }
 
@@ -130,7 +191,7 @@ impl Memory {
             if block.state == BlockState::Mapped || is_pinned(*start, start + block.size) {
                 return true;
             }
-            if let Backing::Hugetlb(page) = block.backing
+            if let (Backing::Hugetlb(page), HugeSource::Pool) = (block.backing, block.source)
                 && let Some(pool) = pools.iter_mut().find(|pool| pool.page == page)
             {
                 pool.free += Bytes::new(block.size).pages_up(page).raw();
@@ -150,77 +211,6 @@ impl Memory {
         mapped.map(|block| block.size).sum()
     }
 
-    /// The pages behind a range, as far as it is mapped without a hole (`pin_user_pages`).
-    pub(crate) fn stretches(&self, start: u64, end: u64) -> Vec<Stretch> {
-        let mut found = Vec::new();
-        let mut at = start;
-        while at < end {
-            let Some((block_start, block)) = self.block_at(at) else { break };
-            if block.state != BlockState::Mapped {
-                break;
-            }
-            let until = end.min(block_start + block.size);
-            let page_shift = self.page_of(block.backing).raw();
-            found.push(Stretch { start: at, end: until, page_shift });
-            at = until;
-        }
-        found
-    }
-
-    fn is_mapped(&self, start: u64, len: usize) -> Option<()> {
-        let end = end_of(start, len)?;
-        let covered = self.stretches(start, end).last().map_or(start, |stretch| stretch.end);
-        (covered == end).then_some(())
-    }
-
-    /// Copies bytes in, for the process; `None` unless all of them lie in mapped memory.
-    pub(crate) fn write_mapped(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
-        self.is_mapped(address, bytes.len())?;
-        self.write(address, bytes)
-    }
-
-    /// Copies bytes out, for the process.
-    pub(crate) fn read_mapped(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
-        self.is_mapped(address, bytes.len())?;
-        self.read(address, bytes)
-    }
-
-    /// Copies bytes in, mapped or pinned. What lies in the way of the first missing byte is written.
-    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
-        let mut left = bytes;
-        let mut at = address;
-        while !left.is_empty() {
-            let (chunk, rest) = left.split_at(chunk_len(at, left.len()));
-            let start = *self.blocks.range(..=at).next_back()?.0;
-            let block = self.blocks.get_mut(&start).filter(|block| at < start + block.size)?;
-            let piece = block.pieces.entry(at / PIECE_BYTES).or_insert_with(empty_piece);
-            let offset = within_piece(at);
-            piece[offset..offset + chunk.len()].copy_from_slice(chunk);
-            at += as_bytes(chunk.len());
-            left = rest;
-        }
-        Some(())
-    }
-
-    /// Copies bytes out, mapped or pinned.
-    pub(crate) fn read(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
-        let mut left = bytes;
-        let mut at = address;
-        while !left.is_empty() {
-            let len = chunk_len(at, left.len());
-            let (chunk, rest) = left.split_at_mut(len);
-            let (_, block) = self.block_at(at)?;
-            let offset = within_piece(at);
-            match block.pieces.get(&(at / PIECE_BYTES)) {
-                Some(piece) => chunk.copy_from_slice(&piece[offset..offset + len]),
-                None => chunk.fill(0),
-            }
-            at += as_bytes(len);
-            left = rest;
-        }
-        Some(())
-    }
-
     fn block_at(&self, address: u64) -> Option<(u64, &Block)> {
         let (start, block) = self.blocks.range(..=address).next_back()?;
         (address < start + block.size).then_some((*start, block))
@@ -232,28 +222,6 @@ impl Memory {
             Backing::Anonymous | Backing::Memfd => self.page_shift,
         }
     }
-}
-
-fn end_of(address: u64, len: usize) -> Option<u64> {
-    address.checked_add(as_bytes(len))
-}
-
-fn as_bytes(len: usize) -> u64 {
-    u64::try_from(len).expect("a length fits 64 bits")
-}
-
-/// As much of `len` as lies in the piece of `at`.
-fn chunk_len(at: u64, len: usize) -> usize {
-    let room = PIECE_BYTES - at % PIECE_BYTES;
-    usize::try_from(room).map_or(len, |room| room.min(len))
-}
-
-fn within_piece(at: u64) -> usize {
-    usize::try_from(at % PIECE_BYTES).expect("an offset in a piece fits any usize")
-}
-
-fn empty_piece() -> Box<[u8]> {
-    vec![0; usize::try_from(PIECE_BYTES).expect("a piece fits any usize")].into_boxed_slice()
 }
 
 #[cfg(test)]

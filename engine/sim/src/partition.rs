@@ -90,6 +90,11 @@ impl Partition {
         self.windows[slot] = None;
     }
 
+    /// Whether dynamic windows are gone for good.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.dynamic == Dynamic::GivenUp
+    }
+
     /// `find_existing_ddw`.
     fn has_created(&self) -> bool {
         self.windows.contains(&Some(Made::Created))

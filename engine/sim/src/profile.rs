@@ -9,9 +9,11 @@ use tce_engine::{
 };
 
 mod devices;
+mod version;
 
 pub(crate) use devices::VFIO_DRIVER;
 pub use devices::{DeviceModel, DeviceProfile, GroupProfile};
+pub use version::KernelVersion;
 
 /// Tables a container can hold: `IOMMU_TABLE_GROUP_MAX_TABLES`.
 pub(crate) const SLOTS: usize = 2;
@@ -24,40 +26,6 @@ const PAGE_SIZES_PHB4: u64 = 0x4021_1000;
 const PAGE_SIZES_PHB3: u64 = 0x1101_1000;
 /// What QEMU's pseries offers: 4K, 64K, 2M, 16M.
 const PAGE_SIZES_PSERIES: u64 = 0x0121_1000;
-
-/// A Linux version, as far as the backend's behaviour depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KernelVersion {
-    /// `6` of 6.12.117.
-    pub major: u16,
-    /// `12` of 6.12.117.
-    pub minor: u16,
-    /// `117` of 6.12.117.
-    pub patch: u16,
-}
-
-impl KernelVersion {
-    /// The version with these numbers.
-    #[must_use]
-    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch }
-    }
-
-    /// Whether `iommu_tce_check_ioba` looks at the number of pages: 0b271f7d7f5e, stable in 7.2.8, 6.12.112, 6.1.189.
-    pub(crate) fn checks_unmap_range(self) -> bool {
-        match (self.major, self.minor) {
-            (6, 1) => self.patch >= 189,
-            (6, 12) => self.patch >= 112,
-            (7, 2) => self.patch >= 8,
-            newer => newer > (7, 2),
-        }
-    }
-
-    /// Whether a leaving group takes everybody's TCEs with it: 4ba2fdff2eb1, in 6.11 and 6.10.10.
-    pub(crate) fn detach_clears_windows(self) -> bool {
-        self >= Self::new(6, 10, 10)
-    }
-}
 
 /// Whether the machine has enhanced error handling (`eeh_enabled`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +61,15 @@ pub enum EmptyMap {
     Succeeds,
     /// At the window's first page it spins in `pnv_pci_phb3_tce_invalidate` for good.
     HangsHost,
+}
+
+/// Whether there is a hypervisor for guests (`/dev/kvm`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kvm {
+    /// There is.
+    Available,
+    /// There is none, as in most partitions.
+    Absent,
 }
 
 /// Huge pages that are reserved and free.
@@ -135,6 +112,8 @@ pub struct Profile {
     pub mmio_hole: MmioHole,
     /// What an empty map does.
     pub empty_map: EmptyMap,
+    /// Whether there is KVM.
+    pub kvm: Kvm,
     /// The process's `RLIMIT_MEMLOCK`; `None` with `CAP_IPC_LOCK`.
     pub locked_limit: Option<Bytes>,
     /// The machine's memory. Registering more than its bookkeeping has room for is refused; allocating is not.
@@ -196,6 +175,7 @@ impl Profile {
             dma_error: DmaError::Dropped,
             mmio_hole: MmioHole::Translated,
             empty_map: EmptyMap::Succeeds,
+            kvm: Kvm::Available,
             locked_limit: None,
             memory: Bytes::gib(64),
             hugetlb: vec![
@@ -234,9 +214,30 @@ impl Profile {
             default_window: Bytes::gib(1),
             largest_window_tces: 1 << 37,
             eeh: Eeh::Absent,
+            kvm: Kvm::Absent,
             groups: devices::pseries_groups(),
             ..Self::powernv9()
         }
+    }
+
+    /// Whether containers of the second version can be had (`max_dynamic_windows_supported`).
+    pub(crate) fn has_dynamic_windows(&self) -> bool {
+        let platform_has = match self.platform {
+            Platform::Powernv => true,
+            Platform::Pseries => self.kernel.gives_partitions_windows(),
+        };
+        platform_has && self.windows_max > 0
+    }
+
+    /// Whether KVM says that it takes VFIO's tables (`KVM_CAP_SPAPR_TCE_VFIO`): in a partition since 6.12.24. Without
+    /// it the calls are there all the same.
+    #[must_use]
+    pub fn advertises_kvm_vfio_tables(&self) -> bool {
+        let kernel_does = match self.platform {
+            Platform::Powernv => true,
+            Platform::Pseries => self.kernel >= KernelVersion::new(6, 12, 24),
+        };
+        kernel_does && self.kvm == Kvm::Available
     }
 
     /// The same with another kernel page.
@@ -300,17 +301,6 @@ mod tests {
         assert_eq!(Profile::named("powernv7"), None);
         assert_eq!(Profile::named("powernv8-64k"), None);
         assert_eq!(Profile::named(""), None);
-    }
-
-    #[test]
-    fn quirks_follow_the_stable_branches() {
-        let fixed =
-            |major, minor, patch| KernelVersion::new(major, minor, patch).checks_unmap_range();
-        assert!(!fixed(6, 12, 111) && fixed(6, 12, 112));
-        assert!(!fixed(7, 2, 7) && fixed(7, 2, 8) && fixed(7, 3, 0));
-        assert!(!fixed(6, 18, 50) && !fixed(5, 10, 0));
-        assert!(!KernelVersion::new(6, 1, 176).detach_clears_windows());
-        assert!(KernelVersion::new(6, 12, 107).detach_clears_windows());
     }
 
     #[test]

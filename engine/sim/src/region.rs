@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tce_engine::{errno::Errno, kernel::MemoryRange};
 
-use crate::{memory::Stretch, process::Mm, profile::Profile, window::entry::address_of};
+use crate::{memory::Stretch, process::Mm, profile::Profile, window::entry::recorded_address};
 
 /// `mm_iommu_do_alloc` pins as many pages at a time as 16 MiB hold pointers.
 const PIN_CHUNK_PAGES: u64 = (16 << 20) / 8;
@@ -58,10 +58,17 @@ impl Regions {
     }
 
     /// The region that the whole TCE page lies in (`mm_iommu_lookup`, and the shift test of `mm_iommu_ua_to_hpa`).
-    fn of_page(&self, address: u64, page_shift: u8) -> Option<(u64, &Region)> {
+    pub(crate) fn of_page(&self, address: u64, page_shift: u8) -> Option<(u64, &Region)> {
         let (start, region) = self.by_start.range(..=address).next_back()?;
         let page_end = address.checked_add(1 << page_shift)?;
         (page_end <= region.end && page_shift <= region.page_shift).then_some((*start, region))
+    }
+
+    /// Whether no TCE points into any region of this range, as far as the kernel counts.
+    pub(crate) fn is_unmapped(&self, start: u64, end: u64) -> bool {
+        let touching =
+            self.by_start.range(..end).rev().take_while(|(_, region)| region.end > start);
+        touching.map(|(_, region)| region.mapped).sum::<u64>() == 0
     }
 
     /// Whether TCEs can be made from here on, and how far (`tce_iommu_prereg_ua_to_hpa`, `tce_page_is_contained`).
@@ -115,7 +122,7 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
-        let stretches = self.memory.stretches(start, end);
+        let stretches = self.memory.pinnable(start, end);
         let covered = stretches.last().map_or(start, |stretch| stretch.end);
         if covered < end {
             return part_pinned((covered - start) >> profile.page_shift.raw());
@@ -203,9 +210,10 @@ impl<'a> Unused<'a> {
         Self { regions, page_shift, region: 0, from: 1, until: 0, count: 0 }
     }
 
-    /// Counts one old TCE off.
+    /// Counts one old TCE off, if it is known what was behind it.
     pub(crate) fn put(&mut self, word: u64) {
-        let address = address_of(word).raw();
+        let Some(address) = recorded_address(word) else { return };
+        let address = address.raw();
         if self.from <= address && address < self.until {
             self.count += 1;
         } else {

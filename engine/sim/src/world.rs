@@ -10,12 +10,14 @@ use tce_engine::{
 use crate::{
     backend::{Backend, Host},
     container::{Container, ContainerId, Descriptor},
-    descriptor::File,
+    descriptor::{Descriptors, File},
     endpoint::Endpoints,
+    event::Events,
     fault::Tally,
     group::{GroupId, Presence, VfioGroup},
-    inspect::HostCorrupted,
-    process::Process,
+    inspect::HostLog,
+    kvm::{Kvm, VfioFile},
+    process::{MmId, Mms},
     profile::Profile,
 };
 
@@ -23,6 +25,9 @@ mod attach;
 mod calls;
 mod device;
 mod dma;
+mod event;
+mod guest;
+mod link;
 
 pub use attach::Unbind;
 
@@ -30,30 +35,37 @@ pub use attach::Unbind;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) profile: Profile,
-    pub(crate) process: Process,
+    /// Shared by all processes.
+    pub(crate) descriptors: Descriptors,
+    pub(crate) mms: Mms,
     pub(crate) containers: BTreeMap<ContainerId, Container>,
     pub(crate) groups: BTreeMap<GroupId, VfioGroup>,
     /// `/dev/vfio/N`.
     pub(crate) nodes: BTreeMap<GroupNumber, GroupId>,
     pub(crate) endpoints: Endpoints,
+    pub(crate) events: Events,
+    pub(crate) kvm: Kvm,
     pub(crate) tally: Tally,
-    pub(crate) corruption: Vec<HostCorrupted>,
-    /// The number the next container or group object gets.
-    next_id: u32,
+    pub(crate) log: HostLog,
+    /// The number that the newest object or file has.
+    last_id: u32,
 }
 
 impl World {
     pub(crate) fn new(profile: Profile) -> Self {
         let mut world = Self {
-            process: Process::new(&profile),
+            descriptors: Descriptors::default(),
+            mms: Mms::new(&profile),
             endpoints: Endpoints::new(&profile),
             profile,
             containers: BTreeMap::new(),
             groups: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            events: Events::default(),
+            kvm: Kvm::default(),
             tally: Tally::default(),
-            corruption: Vec::new(),
-            next_id: 0,
+            log: HostLog::default(),
+            last_id: 0,
         };
         let numbers: Vec<_> = world.endpoints.iter().map(|(number, _)| number).collect();
         for number in numbers {
@@ -65,7 +77,7 @@ impl World {
     /// Opens `/dev/vfio/vfio` (`vfio_fops_open`).
     pub(crate) fn open_container(&mut self) -> Result<Fd, Errno> {
         let id = ContainerId(self.take_id());
-        let fd = self.process.descriptors.open(File::Container(id))?;
+        let fd = self.descriptors.open(File::Container(id))?;
         self.containers.insert(id, Container::new());
         Ok(fd)
     }
@@ -77,14 +89,14 @@ impl World {
         if group.is_open() {
             return Err(Errno::EBUSY);
         }
-        let fd = self.process.descriptors.open(File::Group(id))?;
+        let fd = self.descriptors.open(File::Group(id))?;
         group.descriptor = Descriptor::Open;
         Ok(fd)
     }
 
     /// Closes any descriptor.
     pub(crate) fn close(&mut self, fd: Fd) -> Result<(), Errno> {
-        match self.process.descriptors.close(fd)? {
+        match self.descriptors.close(fd)? {
             File::Container(id) => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.descriptor = Descriptor::Closed;
@@ -97,61 +109,76 @@ impl World {
                 }
                 self.release_group_file(id);
             }
-            File::Device { group, device } => self.close_device(group, device),
+            File::Device(file) if self.kvm.links(VfioFile::Device(file)) => {}
+            File::Device(file) => self.close_device(file),
+            File::Event(event) => self.events.close(event),
+            File::VirtualMachine(vm) => self.close_vm(vm),
+            File::KvmVfio(vm) => self.close_link(vm),
+            File::GuestTable(table) => self.close_guest_table(table),
             File::Other(_) => {}
         }
         Ok(())
     }
 
     /// The backend of a container and what it works on. None is `EINVAL` (`vfio_fops_unl_ioctl`).
-    pub(crate) fn backend(&mut self, id: ContainerId) -> Result<(&mut Backend, Host<'_>), Errno> {
+    pub(crate) fn backend(
+        &mut self,
+        id: ContainerId,
+        caller: MmId,
+    ) -> Result<(&mut Backend, Host<'_>), Errno> {
         let container = self.containers.get_mut(&id).ok_or(Errno::EINVAL)?;
         let backend = container.backend.as_mut().ok_or(Errno::EINVAL)?;
+        let mm_id = backend.owner().unwrap_or(caller);
         let host = Host {
             profile: &self.profile,
-            mm: &mut self.process.mm,
+            mm: self.mms.get_mut(mm_id),
+            mm_id,
             endpoints: &mut self.endpoints,
+            kvm: &mut self.kvm,
             tally: &mut self.tally,
-            corruption: &mut self.corruption,
+            log: &mut self.log,
         };
         Ok((backend, host))
     }
 
     /// What a backend works on, for one that is in no container.
-    fn host(&mut self) -> Host<'_> {
+    fn host(&mut self, mm_id: MmId) -> Host<'_> {
         Host {
             profile: &self.profile,
-            mm: &mut self.process.mm,
+            mm: self.mms.get_mut(mm_id),
+            mm_id,
             endpoints: &mut self.endpoints,
+            kvm: &mut self.kvm,
             tally: &mut self.tally,
-            corruption: &mut self.corruption,
+            log: &mut self.log,
         }
     }
 
-    /// The container of a descriptor; container calls on other VFIO files are unknown there.
+    /// The container of a descriptor; container calls on other files are unknown there.
     pub(crate) fn container_of(&self, fd: Fd) -> Result<ContainerId, Errno> {
-        match self.process.descriptors.file(fd)? {
+        match self.descriptors.file(fd)? {
             File::Container(id) => Ok(*id),
-            File::Group(_) | File::Device { .. } | File::Other(_) => Err(Errno::ENOTTY),
+            _ => Err(Errno::ENOTTY),
         }
     }
 
     /// The group of a descriptor. A container passes what it does not know to its driver, if it has one.
-    pub(crate) fn group_of(&self, fd: Fd) -> Result<GroupId, Errno> {
-        match self.process.descriptors.file(fd)? {
+    pub(crate) fn group_of(&self, caller: MmId, fd: Fd) -> Result<GroupId, Errno> {
+        match self.descriptors.file(fd)? {
             File::Group(id) => Ok(*id),
-            File::Container(id) if self.has_no_backend(*id) => Err(Errno::EINVAL),
-            File::Container(_) | File::Device { .. } | File::Other(_) => Err(Errno::ENOTTY),
+            File::Container(id) => {
+                let shell = self.containers.get(id).ok_or(Errno::EINVAL)?;
+                shell.backend.as_ref().ok_or(Errno::EINVAL)?.admits(caller)?;
+                Err(Errno::ENOTTY)
+            }
+            _ => Err(Errno::ENOTTY),
         }
-    }
-
-    fn has_no_backend(&self, id: ContainerId) -> bool {
-        self.containers.get(&id).is_none_or(|container| container.backend.is_none())
     }
 
     /// Makes `/dev/vfio/N`, if a device of the group is VFIO's.
     pub(crate) fn make_node(&mut self, number: GroupNumber) {
-        let wanted = self.endpoints.get(number).is_some_and(|pe| pe.has_vfio_device());
+        let wanted = self.profile.kernel.makes_group_nodes()
+            && self.endpoints.get(number).is_some_and(|pe| pe.has_vfio_device());
         if wanted && !self.nodes.contains_key(&number) {
             let id = GroupId(self.take_id());
             self.groups.insert(id, VfioGroup::new(number));
@@ -176,7 +203,7 @@ impl World {
     }
 
     fn take_id(&mut self) -> u32 {
-        self.next_id += 1;
-        self.next_id
+        self.last_id += 1;
+        self.last_id
     }
 }

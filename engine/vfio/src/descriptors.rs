@@ -157,17 +157,27 @@ impl Descriptors {
 
 /// What a descriptor number of this process stands for, whether it is ours or not.
 pub(crate) fn kind_of(fd: Fd) -> DescriptorKind {
-    let path = format!("/proc/self/fd/{}", fd.raw());
-    let (Ok(link), Ok(file)) = (fs::read_link(&path), fs::metadata(&path)) else {
-        return DescriptorKind::Closed;
-    };
+    kind_in("self", fd)
+}
+
+/// What a descriptor number of a process, as `/proc` names it, stands for.
+pub(crate) fn kind_in(process: &str, fd: Fd) -> DescriptorKind {
+    let path = format!("/proc/{process}/fd/{}", fd.raw());
+    let Ok(link) = fs::read_link(&path) else { return DescriptorKind::Closed };
     let link = link.to_string_lossy();
-    if file.file_type().is_char_device() {
-        let device = (major(file.rdev()), minor(file.rdev()));
-        classify_device(&link, device, &fs::read_to_string("/proc/devices").unwrap_or_default())
-    } else {
-        classify_anonymous(&link)
+    match device_of(Path::new(&path)) {
+        Some(device) => {
+            let devices = fs::read_to_string("/proc/devices").unwrap_or_default();
+            classify_device(&link, device, &devices)
+        }
+        None => classify_anonymous(&link),
     }
+}
+
+/// Major and minor number of a character device; `None` for any other file.
+pub(crate) fn device_of(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok().filter(|file| file.file_type().is_char_device())?;
+    Some((major(file.rdev()), minor(file.rdev())))
 }
 
 /// The kind of a character device, from its number and `/proc/devices`. Its name proves nothing: a

@@ -12,6 +12,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod abi;
+pub mod child;
 mod descriptors;
 mod device;
 mod ioctl;
@@ -22,9 +23,12 @@ mod memory;
 mod probe;
 mod release;
 mod root;
+pub mod seccomp;
 pub mod survey;
 mod sysfs;
 mod system;
+pub mod tracee;
+pub mod wire;
 
 pub use kernel::VfioKernel;
 pub use machine::{OpenError, VfioMachine};

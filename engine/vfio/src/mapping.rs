@@ -62,6 +62,7 @@ impl Mapping {
         } else {
             source.map_aligned(size, to_usize(request.align.bytes())?)?
         };
+        mapping.keep_from_children()?;
         mapping.populate()?;
         Ok(mapping)
     }
@@ -135,6 +136,14 @@ impl Mapping {
         assert!(inside, "{length} bytes at {offset} are outside of a mapping of {}", self.size);
         // SAFETY: `offset` is at most the mapping's size.
         unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    /// A child process does not get the memory: what a device works on has one owner, and copies of pinned pages cost
+    /// as much as the pages.
+    fn keep_from_children(&self) -> Result<(), Errno> {
+        // SAFETY: it is our mapping, whole, and the advice changes nothing in this process.
+        unsafe { madvise(self.start.cast(), self.size.get(), MmapAdvise::MADV_DONTFORK) }
+            .map_err(from_nix)
     }
 
     fn populate(&self) -> Result<(), Errno> {

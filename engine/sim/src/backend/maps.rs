@@ -6,10 +6,10 @@ use tce_engine::{
     kernel::{MAP_READ, MAP_WRITE, MapCall, Platform, UnmapCall},
 };
 
-use super::{Backend, Host, Mapping};
+use super::{Backend, Host, MapCut, Mapping};
 use crate::{
     profile::EmptyMap,
-    region::Unused,
+    region::{Backed, Unused},
     window::{Entry, Window, entry::TceAccess, table::TableRun},
 };
 
@@ -19,20 +19,11 @@ const BAD_RANGE: i32 = 1;
 /// `H_PARAMETER` (-4), which leaves the kernel as an errno.
 const H_PARAMETER: Errno = Errno::EINTR;
 
-/// An injected end of a `MAP_DMA`, half-way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MapCut {
-    /// TCEs exchanged before it.
-    pub(crate) pages: u64,
-    /// How it ends: with this errno and the kernel's rollback, or with a silent 0 (`mm_iommu_mapped_inc` failed).
-    pub(crate) errno: Option<Errno>,
-}
-
 /// One admitted `MAP_DMA`.
-struct Build {
-    index: u64,
-    pages: u64,
-    address: u64,
+pub(super) struct Build {
+    pub(super) index: u64,
+    pub(super) pages: u64,
+    pub(super) address: u64,
     access: TceAccess,
 }
 
@@ -60,12 +51,13 @@ impl Backend {
             return Err(Errno::EINVAL);
         }
         let window = self.window_for(call.iova, host)?;
-        let page = window.page_shift;
-        if !call.size.is_multiple_of(page) || !call.address.is_aligned(page) {
+        if window.is_uneven(call.size.raw()) || window.is_uneven(call.address.raw()) {
             return Err(Errno::EINVAL);
         }
         let access = access_of(call.flags, host.profile.platform)?;
-        let (true, Some(index)) = (call.iova.is_aligned(page), window.index_of(call.iova)) else {
+        let (true, Some(index)) =
+            (call.iova.is_aligned(window.page_shift), window.index_of(call.iova))
+        else {
             return Ok(BAD_RANGE);
         };
         let pages = window.pages_in(call.size.raw());
@@ -82,7 +74,7 @@ impl Backend {
             return Err(Errno::EPERM);
         }
         let window = self.window_for(call.iova, host)?;
-        if !call.size.is_multiple_of(window.page_shift) {
+        if window.is_uneven(call.size.raw()) {
             return Err(Errno::EINVAL);
         }
         let aligned = call.iova.is_aligned(window.page_shift);
@@ -95,7 +87,7 @@ impl Backend {
             if host.profile.kernel.checks_unmap_range() {
                 return Ok(BAD_RANGE);
             }
-            host.corrupt(format!("UNMAP_DMA of {count} TCEs where {room} are left in the table"));
+            host.log.beyond_the_table("UNMAP_DMA", count - room);
         }
         host.clear(window, TableRun { index, count: count.min(room) });
         Ok(0)
@@ -114,9 +106,8 @@ impl Host<'_> {
     fn map_nothing(&mut self, window: &Window, iova: Iova) -> i32 {
         let at_zero = iova.raw() >> window.page_shift.raw() == 0;
         if at_zero && self.profile.empty_map == EmptyMap::HangsHost {
-            self.corrupt(
-                "MAP_DMA of no bytes at 0: pnv_pci_phb3_tce_invalidate never ends".to_owned(),
-            );
+            let what = "MAP_DMA of no bytes at 0: pnv_pci_phb3_tce_invalidate never ends";
+            self.log.corrupt(what.to_owned());
         }
         0
     }
@@ -128,11 +119,11 @@ impl Host<'_> {
         build: &Build,
         cut: Option<MapCut>,
     ) -> Result<i32, Errno> {
-        let wanted = cut.map_or(build.pages, |cut| cut.pages.min(build.pages));
+        let wanted = cut.map_or(build.pages, |cut| cut.exchanged_before(window, build));
         let mut progress = Progress::default();
         let mut answer = self.exchange(window, build, wanted, &mut progress);
-        if let (Ok(()), Some(errno)) = (answer, cut.and_then(|cut| cut.errno)) {
-            answer = Err(errno);
+        if let (Ok(()), Some(cut)) = (answer, cut) {
+            answer = self.end(window, build, cut.end, wanted);
         }
         if let Err(errno) = answer {
             self.roll_back(window, build, &progress);
@@ -153,12 +144,13 @@ impl Host<'_> {
         let room = window.table.entries() - build.index;
         while progress.done < wanted {
             let address = advance(build.address, progress.done, page);
-            let backed = self.mm.regions.backing(address, page.raw())?;
+            let backed = self.backing(window, address)?;
             let count = window.pages_in(backed.bytes).min(wanted - progress.done);
             let inside = count.min(room.saturating_sub(progress.done));
             self.mm.regions.mapped_inc(backed.region, inside);
             let run = TableRun { index: build.index + progress.done, count: inside };
-            let first = Entry { address: HostAddr::new(address), access: build.access };
+            let (address, mm) = (HostAddr::new(address), self.mm_id);
+            let first = Entry { address, access: build.access, mm };
             self.set(window, run, first);
             progress.done += inside;
             if inside < count {
@@ -168,8 +160,13 @@ impl Host<'_> {
         Ok(())
     }
 
+    pub(super) fn backing(&self, window: &Window, address: u64) -> Result<Backed, Errno> {
+        self.mm.regions.backing(address, window.page_shift.raw())
+    }
+
     fn set(&mut self, window: &mut Window, run: TableRun, first: Entry) {
         let page = window.page_shift;
+        window.levels.make(run);
         let mut unused = Unused::new(&mut self.mm.regions, page.raw());
         window.table.set(run, first, page.bytes().raw(), |word| unused.put(word));
         unused.finish();
@@ -180,7 +177,7 @@ impl Host<'_> {
     /// a partition's hypervisor refuses the TCE, but the mirror was touched out of bounds, and the region keeps a
     /// count too many.
     fn overrun(&mut self, region: u64, count: u64, progress: &mut Progress) -> Result<(), Errno> {
-        self.corrupt(format!("MAP_DMA of {count} TCEs behind the end of the window's table"));
+        self.log.beyond_the_table("MAP_DMA", count);
         match self.profile.platform {
             Platform::Powernv => {
                 self.mm.regions.mapped_inc(region, count);
@@ -206,7 +203,7 @@ impl Host<'_> {
 }
 
 /// The address `pages` pages on. It may leave 64 bits, like the kernel's `tce`; no region is there.
-const fn advance(address: u64, pages: u64, page: PageShift) -> u64 {
+pub(super) const fn advance(address: u64, pages: u64, page: PageShift) -> u64 {
     address.wrapping_add(pages << page.raw())
 }
 

@@ -12,7 +12,7 @@ impl Backend {
         range: MemoryRange,
         host: &mut Host<'_>,
     ) -> Result<i32, Errno> {
-        self.binding = Binding::Bound;
+        self.bind(host);
         let start = range.address.raw();
         let wraps = start.checked_add(range.size.raw()).is_none();
         if !is_page_aligned(range, host.profile) || wraps {

@@ -6,20 +6,20 @@ use tce_engine::{
     kernel::{CreateCall, Platform},
 };
 
-use super::{Backend, Binding, DefaultWindow, Host};
-use crate::window::{NewTable, Table, Window, size};
+use super::{Backend, DefaultWindow, Host};
+use crate::window::{Levels, NewTable, Table, Window, size};
 
 impl Backend {
     /// `VFIO_IOMMU_SPAPR_TCE_CREATE`: a pending default window comes first.
     pub(crate) fn create(&mut self, call: &CreateCall, host: &mut Host<'_>) -> Result<Iova, Errno> {
-        self.binding = Binding::Bound;
+        self.bind(host);
         self.create_default_window(host)?;
         self.create_window(call, host)
     }
 
     /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`: any address inside names the window.
     pub(crate) fn remove(&mut self, start: Iova, host: &mut Host<'_>) -> Result<(), Errno> {
-        self.binding = Binding::Bound;
+        self.bind(host);
         if self.default_window == DefaultWindow::Pending && start.raw() == 0 {
             self.default_window = DefaultWindow::Settled;
             return Ok(());
@@ -64,10 +64,12 @@ impl Backend {
         // A failure from here to the table leaves the charge standing: nothing undoes account_locked_vm.
         let NewTable { start, entries } = self.create_table(slot, call, host)?;
         self.set_window(slot, charge_pages, host)?;
+        let lowest_shift = size::lowest_level_shift(host.profile.page_shift, call);
         self.windows[slot] = Some(Window {
+            id: host.kvm.next_table(),
             start,
             page_shift: page_of(call.page_shift)?,
-            levels: call.levels,
+            levels: Levels::new(call.levels, lowest_shift),
             charge_pages,
             table: Table::new(entries),
         });
@@ -101,6 +103,7 @@ impl Backend {
             return Ok(());
         }
         host.unset_window(&self.groups, slot);
+        host.unset_window_that_was_not_set();
         host.mm.locked.uncharge(charge_pages);
         Err(Errno::EPERM)
     }

@@ -79,6 +79,12 @@ pub(crate) fn powernv_entries(system: PageShift, call: &CreateCall) -> Result<u6
     Ok(shifted(table_shift) >> TCE_SHIFT)
 }
 
+/// `log2` of the TCEs in one table of the lowest level.
+pub(crate) fn lowest_level_shift(system: PageShift, call: &CreateCall) -> u32 {
+    let entries_shift = call.size.raw().trailing_zeros().wrapping_sub(call.page_shift);
+    level_shift(system, entries_shift, call.levels.max(1)).wrapping_sub(TCE_SHIFT) & 63
+}
+
 const fn levels_exist(levels: u32) -> bool {
     levels >= 1 && levels <= POWERNV_LEVELS_MAX
 }

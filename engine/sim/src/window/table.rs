@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::Entry;
+use super::entry::{Entry, forgotten};
 
 /// TCEs of one leaf, as a power of two.
 const LEAF_SHIFT: u32 = 12;
@@ -44,8 +44,7 @@ impl Table {
 
     /// One TCE.
     pub(crate) fn get(&self, index: u64) -> Option<Entry> {
-        let piece = piece_at(index, 1);
-        self.leaves.get(&piece.leaf).and_then(|leaf| Entry::unpack(leaf[piece.at]))
+        Entry::unpack(self.word(index))
     }
 
     /// Sets `count` TCEs from `index` on, to pages that follow each other in memory. `replaced` hears each old word.
@@ -72,6 +71,37 @@ impl Table {
             }
         }
         self.live += fresh;
+    }
+
+    /// The word of one TCE; 0 where none is set.
+    pub(crate) fn word(&self, index: u64) -> u64 {
+        let piece = piece_at(index, 1);
+        self.leaves.get(&piece.leaf).map_or(0, |leaf| leaf[piece.at])
+    }
+
+    /// Forgets the address behind a TCE, without touching the TCE. Returns the old word.
+    pub(crate) fn forget(&mut self, index: u64) -> u64 {
+        let piece = piece_at(index, 1);
+        let slot = self.leaves.get_mut(&piece.leaf).map(|leaf| &mut leaf[piece.at]);
+        slot.filter(|word| **word != 0).map_or(0, |word| {
+            let known = *word;
+            *word = forgotten(known);
+            known
+        })
+    }
+
+    /// The TCEs of a run that are set, with their indices.
+    pub(crate) fn iter(&self, run: TableRun) -> impl Iterator<Item = (u64, Entry)> {
+        let last = run.last();
+        let leaves = last.map(|last| run.index >> LEAF_SHIFT..=last >> LEAF_SHIFT);
+        let leaves = leaves.into_iter().flat_map(|numbers| self.leaves.range(numbers));
+        leaves.flat_map(move |(number, leaf)| {
+            let indices = number << LEAF_SHIFT..;
+            indices.zip(leaf.iter()).filter_map(move |(index, word)| {
+                let is_inside = index >= run.index && last.is_some_and(|last| index <= last);
+                Entry::unpack(*word).filter(|_| is_inside).map(|entry| (index, entry))
+            })
+        })
     }
 
     /// Clears TCEs; `removed` hears each old word. Absent leaves cost nothing (`tce_iommu_clear` skips absent
@@ -105,7 +135,8 @@ pub(crate) struct TableRun {
 }
 
 impl TableRun {
-    const fn last(self) -> Option<u64> {
+    /// The last, if there is one.
+    pub(crate) const fn last(self) -> Option<u64> {
         match self.count.checked_sub(1) {
             Some(more) => Some(self.index + more),
             None => None,
@@ -145,10 +176,11 @@ mod tests {
     use tce_engine::addr::HostAddr;
 
     use super::*;
-    use crate::window::entry::TceAccess;
+    use crate::{process::MmId, window::entry::TceAccess};
 
     fn page(address: u64) -> Entry {
-        Entry { address: HostAddr::new(address), access: TceAccess::ReadWrite }
+        let access = TceAccess::ReadWrite;
+        Entry { address: HostAddr::new(address), access, mm: MmId::FIRST }
     }
 
     fn run(index: u64, count: u64) -> TableRun {
@@ -177,6 +209,26 @@ mod tests {
         let mut removed = 0;
         assert_eq!(table.clear(run(0, 1 << 20), |_| removed += 1), 15);
         assert_eq!((removed, table.live()), (15, 0));
+    }
+
+    #[test]
+    fn a_forgotten_tce_stays_and_is_told_as_forgotten() {
+        let mut table = Table::new(1 << 10);
+        table.set(run(7, 1), page(0x5000), 0x1000, |_| ());
+        assert_eq!(table.forget(7), page(0x5000).pack());
+        assert_eq!((table.forget(8), table.live()), (0, 1));
+        assert_eq!(table.get(7), Some(page(0x5000)));
+        table.clear(run(7, 1), |word| assert_ne!(word, page(0x5000).pack()));
+    }
+
+    #[test]
+    fn iteration_keeps_to_the_run_and_crosses_leaves() {
+        let mut table = Table::new(1 << 20);
+        table.set(run(4090, 10), page(0x5000), 0x1000, |_| ());
+        let indices: Vec<u64> = table.iter(run(4092, 6)).map(|(index, _)| index).collect();
+        assert_eq!(indices, (4092..4098).collect::<Vec<_>>());
+        assert_eq!(table.iter(run(4092, 0)).count(), 0);
+        assert_eq!(table.iter(run(0, 1 << 20)).last(), Some((4099, page(0x5000 + 9 * 0x1000))));
     }
 
     #[test]

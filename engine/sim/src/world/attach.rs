@@ -11,7 +11,8 @@ use crate::{
     container::ContainerId,
     descriptor::File,
     group::{GroupId, Presence},
-    profile::VFIO_DRIVER,
+    process::MmId,
+    profile::{Eeh, VFIO_DRIVER},
 };
 
 /// What became of an unbind.
@@ -27,8 +28,8 @@ pub enum Unbind {
 
 impl World {
     /// `vfio_group_ioctl_get_status`.
-    pub(crate) fn group_status(&self, fd: Fd) -> Result<GroupStatus, Errno> {
-        let group = self.groups.get(&self.group_of(fd)?).ok_or(Errno::EBADF)?;
+    pub(crate) fn group_status(&self, caller: MmId, fd: Fd) -> Result<GroupStatus, Errno> {
+        let group = self.groups.get(&self.group_of(caller, fd)?).ok_or(Errno::EBADF)?;
         if group.presence == Presence::Gone {
             return Err(Errno::ENODEV);
         }
@@ -37,9 +38,14 @@ impl World {
     }
 
     /// `vfio_group_ioctl_set_container`.
-    pub(crate) fn set_container(&mut self, group: Fd, container: Fd) -> Result<(), Errno> {
-        let id = self.group_of(group)?;
-        let file = self.process.descriptors.file(container)?.clone();
+    pub(crate) fn set_container(
+        &mut self,
+        caller: MmId,
+        group: Fd,
+        container: Fd,
+    ) -> Result<(), Errno> {
+        let id = self.group_of(caller, group)?;
+        let file = self.descriptors.file(container)?.clone();
         let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
         if group.container.is_some() {
             return Err(Errno::EINVAL);
@@ -49,13 +55,13 @@ impl World {
         }
         match file {
             File::Container(container) => self.attach(id, container),
-            File::Group(_) | File::Device { .. } | File::Other(_) => Err(Errno::EBADFD),
+            _ => Err(Errno::EBADFD),
         }
     }
 
     /// `vfio_group_ioctl_unset_container`.
-    pub(crate) fn unset_container(&mut self, fd: Fd) -> Result<(), Errno> {
-        let id = self.group_of(fd)?;
+    pub(crate) fn unset_container(&mut self, caller: MmId, fd: Fd) -> Result<(), Errno> {
+        let id = self.group_of(caller, fd)?;
         let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
         if group.container.is_none() {
             return Err(Errno::EINVAL);
@@ -67,20 +73,28 @@ impl World {
         Ok(())
     }
 
-    /// `vfio_ioctl_set_iommu`: a fresh backend for all groups of the container, or none.
+    /// `vfio_ioctl_set_iommu`: a fresh backend for all groups of the container, or none. Where there is enhanced error
+    /// handling, the driver claims to know it and then refuses to be it (`tce_iommu_open`).
+    ///
+    /// The first version of the backend, which a real kernel has as well, is not simulated: `ENODEV`.
     pub(crate) fn set_iommu(&mut self, fd: Fd, wanted: Extension) -> Result<(), Errno> {
         let id = self.container_of(fd)?;
         let container = self.containers.get(&id).ok_or(Errno::EBADF)?;
         if container.groups.is_empty() || container.backend.is_some() {
             return Err(Errno::EINVAL);
         }
-        if wanted != Extension::SpaprTceV2 {
-            return Err(Errno::ENODEV);
+        match wanted {
+            Extension::SpaprTceV2 => {}
+            Extension::Eeh if self.profile.eeh == Eeh::Enabled => return Err(Errno::EINVAL),
+            Extension::Eeh | Extension::SpaprTceV1 | Extension::Other(_) => {
+                return Err(Errno::ENODEV);
+            }
         }
+        let groups = container.groups.iter().filter_map(|group| self.groups.get(group));
+        let numbers: Vec<_> = groups.map(|group| group.number).collect();
         let mut backend = Backend::new();
-        for group in &container.groups {
-            let group = self.groups.get(group).ok_or(Errno::ENODEV)?;
-            backend.attach(group.number, &self.profile)?;
+        for number in numbers {
+            backend.attach(number, &mut self.host(MmId::FIRST))?;
         }
         if let Some(container) = self.containers.get_mut(&id) {
             container.backend = Some(backend);
@@ -94,10 +108,10 @@ impl World {
         if !self.is_free(number) {
             return Err(Errno::EPERM);
         }
-        let shell = self.containers.get_mut(&container).ok_or(Errno::EBADF)?;
-        if let Some(backend) = &mut shell.backend {
-            backend.attach(number, &self.profile)?;
+        if let Ok((backend, mut host)) = self.backend(container, MmId::FIRST) {
+            backend.attach(number, &mut host)?;
         }
+        let shell = self.containers.get_mut(&container).ok_or(Errno::EBADF)?;
         shell.groups.insert(0, id);
         if let Some(group) = self.groups.get_mut(&id) {
             group.container = Some(container);
@@ -110,25 +124,28 @@ impl World {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let number = group.number;
         let Some(container) = group.container.take() else { return };
-        if let Ok((backend, mut host)) = self.backend(container) {
+        if let Ok((backend, mut host)) = self.backend(container, MmId::FIRST) {
             backend.detach(number, &mut host);
         }
         if let Some(shell) = self.containers.get_mut(&container) {
             shell.groups.retain(|attached| *attached != id);
             let last = shell.groups.is_empty();
             if let Some(backend) = shell.backend.take_if(|_| last) {
-                backend.release(&mut self.host());
+                let owner = backend.owner().unwrap_or(MmId::FIRST);
+                backend.release(&mut self.host(owner));
             }
         }
         self.drop_container_if_unheld(container);
     }
 
-    /// The host takes a group's devices from `vfio-pci`.
+    /// The host takes a group's devices from `vfio-pci`. While a device is open it asks for it
+    /// (`vfio_unregister_group_dev`), once for each call here.
     pub(crate) fn unbind(&mut self, number: GroupNumber) -> Unbind {
         let Some(id) = self.nodes.get(&number).copied() else { return Unbind::Nothing };
         let Some(group) = self.groups.get_mut(&id) else { return Unbind::Nothing };
         if group.open_devices > 0 {
             group.presence = Presence::Leaving;
+            self.request_devices(number);
             return Unbind::Waiting;
         }
         self.remove_group(id);

@@ -12,8 +12,8 @@ use tce_engine::{
 use super::World;
 use crate::{
     backend::{Backend, Host, MapCut},
-    descriptor::File,
-    group::GroupId,
+    descriptor::{DeviceFile, File},
+    process::MmId,
     profile::Eeh,
 };
 
@@ -29,37 +29,53 @@ impl World {
     }
 
     /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`. A device knows the number as `VFIO_DEVICE_GET_PCI_HOT_RESET_INFO`.
-    pub(crate) fn info(&mut self, fd: Fd) -> Result<SpaprInfo, Errno> {
-        if let Ok(File::Device { group, device }) = self.process.descriptors.file(fd) {
-            return self.hot_reset_info(*group, *device);
+    pub(crate) fn info(&mut self, caller: MmId, fd: Fd) -> Result<SpaprInfo, Errno> {
+        if let Ok(File::Device(file)) = self.descriptors.file(fd) {
+            return self.hot_reset_info(*file);
         }
-        self.on_backend(fd, |backend, host| Ok(backend.info(host.profile)))
+        self.on_backend(caller, fd, |backend, host| Ok(backend.info(host.profile)))
     }
 
     /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
-    pub(crate) fn register(&mut self, fd: Fd, range: MemoryRange) -> Result<i32, Errno> {
-        self.on_backend(fd, |backend, host| backend.register(range, host))
+    pub(crate) fn register(
+        &mut self,
+        caller: MmId,
+        fd: Fd,
+        range: MemoryRange,
+    ) -> Result<i32, Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.register(range, host))
     }
 
     /// `VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY`.
-    pub(crate) fn unregister(&mut self, fd: Fd, range: MemoryRange) -> Result<(), Errno> {
-        self.on_backend(fd, |backend, host| backend.unregister(range, host))
+    pub(crate) fn unregister(
+        &mut self,
+        caller: MmId,
+        fd: Fd,
+        range: MemoryRange,
+    ) -> Result<(), Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.unregister(range, host))
     }
 
     /// `VFIO_IOMMU_SPAPR_TCE_CREATE`.
-    pub(crate) fn create(&mut self, fd: Fd, call: &CreateCall) -> Result<Iova, Errno> {
-        self.on_backend(fd, |backend, host| backend.create(call, host))
+    pub(crate) fn create(
+        &mut self,
+        caller: MmId,
+        fd: Fd,
+        call: &CreateCall,
+    ) -> Result<Iova, Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.create(call, host))
     }
 
     /// `VFIO_IOMMU_SPAPR_TCE_REMOVE`.
-    pub(crate) fn remove(&mut self, fd: Fd, start: Iova) -> Result<(), Errno> {
-        self.on_backend(fd, |backend, host| backend.remove(start, host))
+    pub(crate) fn remove(&mut self, caller: MmId, fd: Fd, start: Iova) -> Result<(), Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.remove(start, host))
     }
 
     /// `VFIO_IOMMU_MAP_DMA`. A device knows the number as `VFIO_DEVICE_PCI_HOT_RESET`, which takes no flags and as
     /// many groups as the call can't name.
     pub(crate) fn map(
         &mut self,
+        caller: MmId,
         fd: Fd,
         call: &MapCall,
         cut: Option<MapCut>,
@@ -67,34 +83,41 @@ impl World {
         if self.is_device(fd) {
             return Err(Errno::EINVAL);
         }
-        self.on_backend(fd, |backend, host| backend.map(call, cut, host))
+        self.on_backend(caller, fd, |backend, host| backend.map(call, cut, host))
     }
 
     /// `VFIO_IOMMU_UNMAP_DMA`.
-    pub(crate) fn unmap(&mut self, fd: Fd, call: UnmapCall) -> Result<i32, Errno> {
-        self.on_backend(fd, |backend, host| backend.unmap(call, host))
+    pub(crate) fn unmap(&mut self, caller: MmId, fd: Fd, call: UnmapCall) -> Result<i32, Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.unmap(call, host))
     }
 
     /// `VFIO_EEH_PE_OP`.
-    pub(crate) fn eeh(&mut self, fd: Fd, operation: EehOperation) -> Result<i32, Errno> {
-        self.on_backend(fd, |backend, host| backend.eeh(operation, host))
+    pub(crate) fn eeh(
+        &mut self,
+        caller: MmId,
+        fd: Fd,
+        operation: EehOperation,
+    ) -> Result<i32, Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.eeh(operation, host))
     }
 
     fn on_backend<T>(
         &mut self,
+        caller: MmId,
         fd: Fd,
         call: impl FnOnce(&mut Backend, &mut Host<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let id = self.container_of(fd)?;
-        let (backend, mut host) = self.backend(id)?;
+        let (backend, mut host) = self.backend(id, caller)?;
+        backend.admits(caller)?;
         call(backend, &mut host)
     }
 
     /// `vfio_pci_ioctl_get_pci_hot_reset_info`, read as what the caller asked for. A partition's bus has no reset.
-    fn hot_reset_info(&self, group: GroupId, device: usize) -> Result<SpaprInfo, Errno> {
-        let number = self.groups.get(&group).ok_or(Errno::ENODEV)?.number;
+    fn hot_reset_info(&self, file: DeviceFile) -> Result<SpaprInfo, Errno> {
+        let number = self.groups.get(&file.group).ok_or(Errno::ENODEV)?.number;
         let endpoint = self.endpoints.get(number).ok_or(Errno::ENODEV)?;
-        let device = endpoint.devices.get(device).ok_or(Errno::ENODEV)?;
+        let device = endpoint.devices.get(file.device).ok_or(Errno::ENODEV)?;
         match self.profile.platform {
             Platform::Pseries => Err(Errno::ENODEV),
             Platform::Powernv => Ok(SpaprInfo {
@@ -108,6 +131,6 @@ impl World {
     }
 
     fn is_device(&self, fd: Fd) -> bool {
-        matches!(self.process.descriptors.file(fd), Ok(File::Device { .. }))
+        matches!(self.descriptors.file(fd), Ok(File::Device(_)))
     }
 }

@@ -7,17 +7,22 @@ use tce_engine::{
 
 use super::World;
 use crate::{
-    descriptor::File,
+    descriptor::{DeviceFile, File},
     device::Device,
     group::{GroupId, Presence},
-    inspect::HostCorrupted,
+    process::MmId,
 };
 
 impl World {
     /// `vfio_group_ioctl_get_device_fd`: `ENODEV` unless VFIO has such a device in the group, then `EINVAL` unless the
     /// group's container has a backend (`vfio_group_use_container`).
-    pub(crate) fn open_device(&mut self, group: Fd, address: &str) -> Result<Fd, Errno> {
-        let id = self.group_of(group)?;
+    pub(crate) fn open_device(
+        &mut self,
+        caller: MmId,
+        group: Fd,
+        address: &str,
+    ) -> Result<Fd, Errno> {
+        let id = self.group_of(caller, group)?;
         let group = self.groups.get(&id).ok_or(Errno::EBADF)?;
         if group.presence != Presence::Present {
             return Err(Errno::ENODEV);
@@ -28,19 +33,22 @@ impl World {
             .iter()
             .position(|device| device.profile.is_vfio() && device.profile.address == address)
             .ok_or(Errno::ENODEV)?;
-        self.process.descriptors.has_room()?;
+        self.descriptors.has_room()?;
         let container = group.container.ok_or(Errno::EINVAL)?;
-        self.backend(container)?;
+        let shell = self.containers.get(&container).ok_or(Errno::EINVAL)?;
+        shell.backend.as_ref().ok_or(Errno::EINVAL)?;
         if let Some(group) = self.groups.get_mut(&id) {
             group.open_devices += 1;
         }
-        self.device_mut(id, device)?.open();
-        self.process.descriptors.open(File::Device { group: id, device })
+        let file = DeviceFile { group: id, device, number: self.take_id() };
+        self.device_mut(file)?.open();
+        self.descriptors.open(File::Device(file))
     }
 
     /// `vfio_device_fops_release`: the device's hold on the group goes, and a waiting unbind goes on.
-    pub(super) fn close_device(&mut self, id: GroupId, device: usize) {
-        if let Ok(device) = self.device_mut(id, device) {
+    pub(super) fn close_device(&mut self, file: DeviceFile) {
+        let id = file.group;
+        if let Ok(device) = self.device_mut(file) {
             device.close();
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -60,9 +68,9 @@ impl World {
         offset: u64,
         bytes: &mut [u8],
     ) -> Result<(), Errno> {
-        let (group, device) = self.device_of(fd)?;
-        let frozen = self.registers_are_frozen(group);
-        let device = self.device_mut(group, device)?;
+        let file = self.device_of(fd)?;
+        let frozen = self.registers_are_frozen(file.group);
+        let device = self.device_mut(file)?;
         match space {
             DeviceSpace::Config => device.read_config(offset, bytes)?,
             DeviceSpace::Bar(bar) => device.read_bar(bar, offset, bytes)?,
@@ -82,9 +90,9 @@ impl World {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), Errno> {
-        let (group, index) = self.device_of(fd)?;
-        let frozen = self.registers_are_frozen(group);
-        let device = self.device_mut(group, index)?;
+        let file = self.device_of(fd)?;
+        let frozen = self.registers_are_frozen(file.group);
+        let device = self.device_mut(file)?;
         let started = match space {
             DeviceSpace::Config | DeviceSpace::Bar(_) if frozen => Vec::new(),
             DeviceSpace::Config => {
@@ -95,7 +103,7 @@ impl World {
         };
         self.check_width(space, offset, bytes.len());
         for transfer in started {
-            self.dma(group, index, &transfer);
+            self.dma(file, &transfer);
         }
         Ok(())
     }
@@ -106,22 +114,22 @@ impl World {
         if matches!(space, DeviceSpace::Bar(_)) && !whole_words {
             let what =
                 format!("register access of less than 4 bytes at {offset:#x}: machine check");
-            self.corruption.push(HostCorrupted { what });
+            self.log.corrupt(what);
         }
     }
 
-    /// The device of a descriptor. Other VFIO files have neither read nor write (`vfs_read`).
-    fn device_of(&self, fd: Fd) -> Result<(GroupId, usize), Errno> {
-        match self.process.descriptors.file(fd)? {
-            File::Device { group, device } => Ok((*group, *device)),
-            File::Container(_) | File::Group(_) | File::Other(_) => Err(Errno::EINVAL),
+    /// The device of a descriptor. Other files of VFIO's and KVM's have neither read nor write (`vfs_read`).
+    fn device_of(&self, fd: Fd) -> Result<DeviceFile, Errno> {
+        match self.descriptors.file(fd)? {
+            File::Device(file) => Ok(*file),
+            _ => Err(Errno::EINVAL),
         }
     }
 
-    pub(super) fn device_mut(&mut self, id: GroupId, index: usize) -> Result<&mut Device, Errno> {
-        let number = self.groups.get(&id).ok_or(Errno::ENODEV)?.number;
+    pub(super) fn device_mut(&mut self, file: DeviceFile) -> Result<&mut Device, Errno> {
+        let number = self.groups.get(&file.group).ok_or(Errno::ENODEV)?.number;
         let endpoint = self.endpoints.get_mut(number).ok_or(Errno::ENODEV)?;
-        endpoint.devices.get_mut(index).ok_or(Errno::ENODEV)
+        endpoint.devices.get_mut(file.device).ok_or(Errno::ENODEV)
     }
 
     fn registers_are_frozen(&self, id: GroupId) -> bool {

@@ -1,15 +1,17 @@
 //! DMA: from a device's transfer through the TCEs of its container to the process's memory.
 
 use tce_engine::{
-    addr::Iova,
+    addr::{Iova, PageShift},
     kernel::{GroupNumber, Platform},
 };
 
 use super::World;
 use crate::{
+    descriptor::DeviceFile,
     device::{Direction, Transfer},
     eeh::PeState,
     group::GroupId,
+    process::MmId,
     profile::{DmaError, MmioHole},
     window::{Entry, Window},
 };
@@ -22,46 +24,67 @@ const END_OF_32_BITS: u64 = 1 << 32;
 
 /// Bytes behind one TCE, as far as a transfer needs them.
 struct Translated {
+    mm: MmId,
     address: u64,
     bytes: u64,
 }
 
 impl World {
-    /// Moves the bytes of a transfer, TCE by TCE, up to the first that is missing or forbids it.
-    pub(super) fn dma(&mut self, id: GroupId, device: usize, transfer: &Transfer) {
+    /// Moves the bytes of a transfer, TCE by TCE. Where one is missing or forbids it, the emulation reads zeros, drops what
+    /// is written, and goes on behind it; where that freezes the PE, nothing more is moved.
+    pub(super) fn dma(&mut self, file: DeviceFile, transfer: &Transfer) {
+        let id = file.group;
         let Some(number) = self.groups.get(&id).map(|group| group.number) else { return };
         let passes = self.endpoints.get(number).is_some_and(|pe| pe.state.dma_passes());
-        let Ok(source) = self.device_mut(id, device) else { return };
+        let Ok(source) = self.device_mut(file) else { return };
         if !passes || !source.is_bus_master() {
             return;
         }
         // The device's buffer is taken out for the time of the transfer, so that memory and device are apart.
         let Some(mut bytes) = source.buffer(transfer).map(|buffer| buffer.to_vec()) else { return };
-        if self.moves(id, transfer, &mut bytes).is_none() {
-            self.dma_error(number);
-        }
-        let target = self.device_mut(id, device).ok().and_then(|device| device.buffer(transfer));
+        self.moves(id, number, transfer, &mut bytes);
+        let target = self.device_mut(file).ok().and_then(|device| device.buffer(transfer));
         if let Some(buffer) = target {
             buffer.copy_from_slice(&bytes);
         }
     }
 
-    fn moves(&mut self, id: GroupId, transfer: &Transfer, bytes: &mut [u8]) -> Option<()> {
+    fn moves(&mut self, id: GroupId, number: GroupNumber, transfer: &Transfer, bytes: &mut [u8]) {
         let mut left = bytes;
         let mut iova = transfer.iova;
         while !left.is_empty() {
-            let translated = self.translate(id, iova, transfer.direction)?;
-            let room = usize::try_from(translated.bytes).unwrap_or(usize::MAX);
-            let (chunk, rest) = left.split_at_mut(room.min(left.len()));
-            let memory = &mut self.process.mm.memory;
-            match transfer.direction {
-                Direction::FromMemory => memory.read(translated.address, chunk)?,
-                Direction::ToMemory => memory.write(translated.address, chunk)?,
+            let translated = self.translate(id, iova, transfer.direction);
+            let room = translated.as_ref().map_or_else(|| to_page_end(iova), |it| it.bytes);
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(left.len());
+            let (chunk, rest) = left.split_at_mut(room);
+            if translated.and_then(|it| self.move_chunk(&it, transfer.direction, chunk)).is_none() {
+                self.dma_error(number);
+                if self.profile.dma_error == DmaError::FreezesPe {
+                    return;
+                }
+                if transfer.direction == Direction::FromMemory {
+                    chunk.fill(0);
+                }
             }
-            iova = iova.wrapping_add(u64::try_from(chunk.len()).ok()?);
+            iova = iova.wrapping_add(u64::try_from(room).unwrap_or(u64::MAX));
             left = rest;
         }
-        Some(())
+    }
+
+    fn move_chunk(
+        &mut self,
+        translated: &Translated,
+        direction: Direction,
+        chunk: &mut [u8],
+    ) -> Option<()> {
+        let mm = self.mms.get_mut(translated.mm);
+        if !mm.regions.overlaps(translated.address, translated.address + 1) {
+            self.log.corrupt("DMA through a TCE to memory that is no longer pinned".to_owned());
+        }
+        match direction {
+            Direction::FromMemory => mm.memory.read(translated.address, chunk),
+            Direction::ToMemory => mm.memory.write(translated.address, chunk),
+        }
     }
 
     fn translate(&self, id: GroupId, iova: u64, direction: Direction) -> Option<Translated> {
@@ -101,6 +124,12 @@ impl World {
     }
 }
 
+/// Bytes to the end of the smallest page there is.
+const fn to_page_end(iova: u64) -> u64 {
+    let page = PageShift::K4.bytes().raw();
+    page - (iova & (page - 1))
+}
+
 const fn allows(entry: Entry, direction: Direction) -> bool {
     match direction {
         Direction::FromMemory => entry.access.reads(),
@@ -111,5 +140,6 @@ const fn allows(entry: Entry, direction: Direction) -> bool {
 fn behind(window: &Window, entry: Entry, iova: u64) -> Translated {
     let page = window.page_shift.bytes().raw();
     let offset = iova & (page - 1);
-    Translated { address: entry.address.raw() + offset, bytes: page - offset }
+    let address = entry.address.raw() + offset;
+    Translated { mm: entry.mm, address, bytes: page - offset }
 }

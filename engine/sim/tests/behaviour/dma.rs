@@ -14,19 +14,22 @@ use tce_sim::{
 use crate::bench::{Bench, HIGH, OK, part};
 
 const BAR: DeviceSpace = DeviceSpace::Bar(0);
-const TO_DEVICE: u32 = 1;
-const TO_MEMORY: u32 = 3;
+pub(crate) const TO_DEVICE: u32 = 1;
+pub(crate) const TO_MEMORY: u32 = 3;
 
 /// A bench with its `edu` open, memory space and bus mastering on.
-struct Lab {
-    bench: Bench,
+pub(crate) struct Lab {
+    pub(crate) bench: Bench,
     device: DeviceFd,
 }
 
 impl Lab {
     fn new(profile: Profile) -> Self {
-        let address = profile.groups[0].devices[0].address.clone();
-        let mut bench = Bench::new(profile);
+        Self::on(Bench::new(profile))
+    }
+
+    pub(crate) fn on(mut bench: Bench) -> Self {
+        let address = bench.machine.profile().groups[0].devices[0].address.clone();
         let device = bench.kernel.open_device(bench.group, &address).expect("it is there");
         let mut lab = Self { bench, device };
         lab.command(6);
@@ -43,7 +46,7 @@ impl Lab {
         assert_eq!(self.bench.kernel.write_device(self.device, BAR, register, &bytes), Ok(()));
     }
 
-    fn transfer(&mut self, command: u32, iova: u64, count: u64) {
+    pub(crate) fn transfer(&mut self, command: u32, iova: u64, count: u64) {
         let (source, destination) =
             if command == TO_DEVICE { (iova, 0x40000) } else { (0x40000, iova) };
         self.write8(0x80, source);

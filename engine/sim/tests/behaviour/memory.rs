@@ -4,9 +4,9 @@ use tce_engine::{
     addr::{Bytes, HostAddr, PageShift},
     errno::Errno,
     kernel::{Extension, Kernel, MemoryRange, Raw},
-    machine::{Backing, Machine},
+    machine::{Backing, Machine, MemoryRequest},
 };
-use tce_sim::Profile;
+use tce_sim::{Profile, Protection};
 
 use crate::bench::{Bench, OK, failed, part};
 
@@ -133,4 +133,53 @@ fn memory_that_ends_too_early_answers_with_the_pages_that_were_there() {
     // The pin goes by chunks of 2 Mi pages; a hole at the start of one is EFAULT again.
     let large = bench.allocated(Bytes::gib(8), Backing::Anonymous);
     assert_eq!(bench.register(part(large, 0, 9 << 30)), failed(Errno::EFAULT));
+}
+
+#[test]
+fn memory_that_cannot_be_written_cannot_be_registered() {
+    let mut bench = Bench::named("powernv9");
+    let readable = bench.allocated(Bytes::mib(2), Backing::Anonymous);
+    let request =
+        MemoryRequest { size: Bytes::mib(2), backing: Backing::Memfd, align: PageShift::K4 };
+    let behind = bench.machine.allocate_behind(&request).expect("there is room");
+    let both = MemoryRange { size: Bytes::mib(4), ..readable };
+    for protection in [Protection::ReadOnly, Protection::TrackedFile] {
+        bench.machine.protect(behind, protection).expect("it is ours");
+        assert_eq!(bench.register(behind), failed(Errno::EFAULT));
+        assert_eq!(bench.register(both), Raw::Returned(512), "as far as it goes");
+        assert_eq!((bench.locked_kib(), bench.machine.regions()), (0, Vec::new()));
+    }
+    bench.machine.write_memory(behind.address, b"x").expect("a tracked file can be written");
+    bench.machine.protect(behind, Protection::ReadOnly).expect("it is ours");
+    assert!(bench.machine.write_memory(behind.address, b"x").is_err());
+    assert!(bench.machine.read_memory(behind.address, &mut [0]).is_ok());
+    bench.machine.protect(behind, Protection::ReadWrite).expect("it is ours");
+    assert_eq!(bench.register(both), OK);
+    bench.machine.protect(behind, Protection::ReadOnly).expect("it is ours");
+    assert_eq!(bench.map(0, both), OK, "what is pinned stays so");
+    assert!(bench.machine.protect(both, Protection::ReadOnly).is_err(), "no single piece");
+}
+
+#[test]
+fn a_hole_behind_huge_pages_answers_with_their_system_pages() {
+    let mut bench = Bench::named("powernv9");
+    let huge = bench.allocated(Bytes::mib(4), Backing::Hugetlb(PageShift::M2));
+    let past = MemoryRange { size: Bytes::mib(6), ..huge };
+    assert_eq!(bench.register(past), Raw::Returned(1024));
+    let inside = part(huge, 0x1000, 0x3000);
+    assert_eq!((bench.register(inside), bench.machine.regions()[0].page_shift), (OK, 12));
+}
+
+#[test]
+fn small_pages_before_huge_ones_keep_a_region_small() {
+    let mut bench = Bench::named("powernv9");
+    let small = bench.allocated(Bytes::mib(2), Backing::Anonymous);
+    let request = MemoryRequest {
+        size: Bytes::mib(2),
+        backing: Backing::Hugetlb(PageShift::M2),
+        align: PageShift::M2,
+    };
+    bench.machine.allocate_behind(&request).expect("there is room");
+    assert_eq!(bench.register(MemoryRange { size: Bytes::mib(4), ..small }), OK);
+    assert_eq!(bench.machine.regions()[0].page_shift, 12);
 }

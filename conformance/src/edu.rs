@@ -5,9 +5,9 @@
 
 use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, ensure};
 use tce_engine::{
     addr::Iova,
+    errno::Errno,
     kernel::{DeviceFd, DeviceSpace, Kernel},
 };
 
@@ -32,6 +32,33 @@ const DEVICE_BUFFER: u64 = 0x40000;
 const POLLS_MAX: u32 = 2000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
+/// PCI configuration space: the command register, 16 bits.
+const COMMAND_REGISTER: u64 = 4;
+/// Command register: the device answers accesses to its registers, and may start DMA.
+const MEMORY_AND_MASTER: u16 = 6;
+
+/// Why the device did not do what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EduError {
+    /// Its registers cannot be used.
+    #[error("register {register:#x} of the edu device: {errno}")]
+    Register {
+        /// Which register.
+        register: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// It is something else.
+    #[error("this is no edu device: it identifies itself as {0:x?}")]
+    NotAnEdu([u8; 4]),
+    /// More than its buffer holds was asked for.
+    #[error("{0} bytes do not fit the edu device's buffer of {BUFFER_BYTES}")]
+    TooLarge(u64),
+    /// A transfer did not end.
+    #[error("the edu device did not end its transfer")]
+    Stuck,
+}
+
 /// The device.
 pub struct Edu<'a, K> {
     kernel: &'a mut K,
@@ -44,22 +71,40 @@ impl<'a, K: Kernel> Edu<'a, K> {
     ///
     /// # Errors
     /// If it is no `edu`.
-    pub fn new(kernel: &'a mut K, device: DeviceFd) -> Result<Self> {
+    pub fn new(kernel: &'a mut K, device: DeviceFd) -> Result<Self, EduError> {
         let mut bytes = [0; 4];
         kernel
             .read_device(device, REGISTERS, IDENTIFICATION, &mut bytes)
-            .map_err(|errno| anyhow::anyhow!("reading the identification register: {errno}"))?;
+            .map_err(|errno| EduError::Register { register: IDENTIFICATION, errno })?;
         let is_big_endian = u32::from_be_bytes(bytes) == IDENTIFICATION_VALUE;
         let is_edu = is_big_endian || u32::from_le_bytes(bytes) == IDENTIFICATION_VALUE;
-        ensure!(is_edu, "this is no edu device: it identifies itself as {bytes:x?}");
+        if !is_edu {
+            return Err(EduError::NotAnEdu(bytes));
+        }
         Ok(Self { kernel, device, is_big_endian })
+    }
+
+    /// Switches the device's registers and its DMA on, as a driver does first.
+    ///
+    /// # Errors
+    /// If its configuration cannot be used.
+    pub fn switch_on(kernel: &mut K, device: DeviceFd) -> Result<(), EduError> {
+        let failed = |errno| EduError::Register { register: COMMAND_REGISTER, errno };
+        let mut bytes = [0; 2];
+        kernel
+            .read_device(device, DeviceSpace::Config, COMMAND_REGISTER, &mut bytes)
+            .map_err(failed)?;
+        let command = u16::from_le_bytes(bytes) | MEMORY_AND_MASTER;
+        kernel
+            .write_device(device, DeviceSpace::Config, COMMAND_REGISTER, &command.to_le_bytes())
+            .map_err(failed)
     }
 
     /// Lets the device read memory into its buffer.
     ///
     /// # Errors
     /// If its registers cannot be used, or it never ends.
-    pub fn read_memory(&mut self, iova: Iova, bytes: u64) -> Result<()> {
+    pub fn read_memory(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
         self.transfer(iova.raw(), DEVICE_BUFFER, bytes, DMA_START)
     }
 
@@ -67,12 +112,14 @@ impl<'a, K: Kernel> Edu<'a, K> {
     ///
     /// # Errors
     /// If its registers cannot be used, or it never ends.
-    pub fn write_memory(&mut self, iova: Iova, bytes: u64) -> Result<()> {
+    pub fn write_memory(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
         self.transfer(DEVICE_BUFFER, iova.raw(), bytes, DMA_START | DMA_TO_MEMORY)
     }
 
-    fn transfer(&mut self, source: u64, target: u64, bytes: u64, command: u64) -> Result<()> {
-        ensure!(bytes <= BUFFER_BYTES, "{bytes} bytes do not fit the device's buffer");
+    fn transfer(&mut self, source: u64, target: u64, bytes: u64, command: u64) -> Result<(), EduError> {
+        if bytes > BUFFER_BYTES {
+            return Err(EduError::TooLarge(bytes));
+        }
         self.write(DMA_SOURCE, source)?;
         self.write(DMA_DESTINATION, target)?;
         self.write(DMA_COUNT, bytes)?;
@@ -83,23 +130,21 @@ impl<'a, K: Kernel> Edu<'a, K> {
             }
             sleep(POLL_INTERVAL);
         }
-        anyhow::bail!("the device did not end its transfer")
+        Err(EduError::Stuck)
     }
 
-    fn write(&mut self, register: u64, value: u64) -> Result<()> {
+    fn write(&mut self, register: u64, value: u64) -> Result<(), EduError> {
         let bytes = if self.is_big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
         self.kernel
             .write_device(self.device, REGISTERS, register, &bytes)
-            .map_err(|errno| anyhow::anyhow!("{errno}"))
-            .with_context(|| format!("writing register {register:#x}"))
+            .map_err(|errno| EduError::Register { register, errno })
     }
 
-    fn read(&mut self, register: u64) -> Result<u64> {
+    fn read(&mut self, register: u64) -> Result<u64, EduError> {
         let mut bytes = [0; 8];
         self.kernel
             .read_device(self.device, REGISTERS, register, &mut bytes)
-            .map_err(|errno| anyhow::anyhow!("{errno}"))
-            .with_context(|| format!("reading register {register:#x}"))?;
+            .map_err(|errno| EduError::Register { register, errno })?;
         Ok(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 }

@@ -1,0 +1,68 @@
+//! What is kept off a real kernel.
+
+use super::Draft;
+use crate::step::{Eeh, File, Place, Step};
+
+/// Memory that may leak in one call; it stays pinned until the machine boots anew.
+const LEAK_MAX: u64 = 256 << 10;
+
+impl Draft {
+    /// Whether the last step broke the machine, or spoiled it for later sequences.
+    pub(super) fn is_broken(&self) -> bool {
+        let machine = self.stage.machine();
+        machine.host_corruption().is_some() || machine.partition_spoiled()
+    }
+
+    /// What the simulated machine does not show.
+    pub(super) fn is_forbidden(&self, step: &Step) -> bool {
+        match step {
+            Step::Register { memory, size, .. } => self.is_bad_registration(*memory, *size),
+            Step::Unregister { memory, size, .. } => self.leaks_much(*memory, *size),
+            Step::Map { size, .. } => *size == 0,
+            // A device that was reset without being set up again cannot be opened by a later sequence.
+            Step::Eeh { operation, .. } => {
+                matches!(operation, Eeh::ResetHot | Eeh::ResetFundamental)
+            }
+            Step::Create { page_shift, size, .. } => is_smaller_than_its_page(*page_shift, *size),
+            Step::OpenContainer { container } => self.is_open(File::Container(*container)),
+            Step::CreateVm => self.is_open(File::Vm),
+            Step::CreateLink => self.is_open(File::Link),
+            Step::CreateTable { table, .. } => self.is_open(File::Table(*table)),
+            Step::Elsewhere { step } => self.is_forbidden(step),
+            _ => false,
+        }
+    }
+
+    /// Nothing registered prints a kernel warning (`vmalloc` of nothing). What is no memory, all or in part, `tce-vfio`
+    /// answers itself, so it would prove nothing.
+    fn is_bad_registration(&self, memory: Place, size: u64) -> bool {
+        let ends_within = memory.block.is_none() || size > self.left_in_block(memory);
+        let is_refused_by_numbers = {
+            let page = self.simulated.profile().page_shift.bytes().raw();
+            !size.is_multiple_of(page) || !memory.offset.is_multiple_of(page)
+        };
+        size == 0 || (ends_within && !is_refused_by_numbers)
+    }
+
+    /// Memory that is unregistered while it is mapped is lost to the machine, huge pages most painfully.
+    fn leaks_much(&self, memory: Place, size: u64) -> bool {
+        let Some(block) = memory.block.and_then(|it| self.stage.blocks().get(usize::from(it)))
+        else {
+            return false;
+        };
+        let start = block.address.raw().wrapping_add(memory.offset);
+        let regions = self.stage.machine().regions();
+        let region = regions.iter().find(|region| {
+            region.range.address.raw() == start && region.range.size.raw() == size
+        });
+        let system_page = self.simulated.profile().page_shift.raw();
+        region.is_some_and(|region| {
+            region.mapped > 0 && (size > LEAK_MAX || region.page_shift > system_page)
+        })
+    }
+}
+
+/// The kernel's arithmetic underflows there (`tce_iommu_create_table`).
+fn is_smaller_than_its_page(page_shift: u32, size: u64) -> bool {
+    1_u64.checked_shl(page_shift).is_some_and(|page| size < page)
+}
