@@ -116,7 +116,13 @@ impl<'a, K: Kernel> Edu<'a, K> {
         self.transfer(DEVICE_BUFFER, iova.raw(), bytes, DMA_START | DMA_TO_MEMORY)
     }
 
-    fn transfer(&mut self, source: u64, target: u64, bytes: u64, command: u64) -> Result<(), EduError> {
+    fn transfer(
+        &mut self,
+        source: u64,
+        target: u64,
+        bytes: u64,
+        command: u64,
+    ) -> Result<(), EduError> {
         if bytes > BUFFER_BYTES {
             return Err(EduError::TooLarge(bytes));
         }

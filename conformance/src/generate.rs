@@ -3,11 +3,14 @@
 //! While a sequence is made it is played on the simulated machine, so that most steps fit the state they meet, and so
 //! that steps the simulated machine knows to break a kernel are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use fastrand::Rng;
 use tce_engine::kernel::ContainerFd;
-use tce_sim::{SimMachine, WindowView};
+use tce_sim::{SimMachine, WindowView, profile::Kvm};
 
 use crate::{
     outcome::Outcome,
@@ -27,21 +30,22 @@ mod steps;
 const PROPOSALS_MAX: u32 = 1000;
 /// One sequence in so many has a limit on locked memory.
 const LIMITED_ONE_IN: u32 = 6;
-/// One sequence in so many opens devices: an emulated host bridge takes seconds to reset one.
-const DEVICES_ONE_IN: u32 = 8;
+/// One sequence in so many has a guest, where there can be one.
+const GUEST_ONE_IN: u32 = 3;
 
 /// Makes sequences for one machine.
 #[derive(Clone, Debug)]
 pub struct Generator {
     simulated: Simulated,
     seed: u64,
+    devices_one_in: NonZeroU32,
 }
 
 impl Generator {
-    /// For machines of this kind.
+    /// For machines of this kind. One sequence in `devices_one_in` opens devices and lets them do DMA.
     #[must_use]
-    pub const fn new(simulated: Simulated, seed: u64) -> Self {
-        Self { simulated, seed }
+    pub const fn new(simulated: Simulated, seed: u64, devices_one_in: NonZeroU32) -> Self {
+        Self { simulated, seed, devices_one_in }
     }
 
     /// The sequence of this number: always the same one for a seed and a kind of machine.
@@ -52,9 +56,10 @@ impl Generator {
         // Numbers that are close by shall not give sequences that are.
         let mixed = self.seed.rotate_left(32) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut rng = Rng::with_seed(mixed);
-        let locked_limit = arguments::one_in(&mut rng, LIMITED_ONE_IN)
-            .then(|| 1 << rng.u64(16..=26));
+        let locked_limit =
+            arguments::one_in(&mut rng, LIMITED_ONE_IN).then(|| 1 << rng.u64(16..=26));
         let mut draft = Draft::new(self.simulated.clone(), rng, locked_limit);
+        draft.has_devices = arguments::one_in(&mut draft.rng, self.devices_one_in.get());
         while draft.steps.len() < steps {
             draft.add()?;
         }
@@ -72,6 +77,10 @@ struct Draft {
     steps: Vec<Step>,
     /// Whether this sequence opens devices.
     has_devices: bool,
+    /// Whether this sequence has much to do with KVM.
+    has_guest: bool,
+    /// Groups that were added to the link.
+    added: BTreeSet<u8>,
     /// Which container each group is in.
     attached: BTreeMap<u8, u8>,
     /// Containers with a backend.
@@ -95,14 +104,17 @@ struct Mapped {
 impl Draft {
     fn new(simulated: Simulated, mut rng: Rng, locked_limit: Option<u64>) -> Self {
         let stage = simulated.stage(locked_limit);
-        let has_devices = arguments::one_in(&mut rng, DEVICES_ONE_IN);
+        let has_guest =
+            simulated.profile().kvm == Kvm::Available && arguments::one_in(&mut rng, GUEST_ONE_IN);
         Self {
             simulated,
             locked_limit,
             rng,
             stage,
             steps: Vec::new(),
-            has_devices,
+            has_devices: false,
+            has_guest,
+            added: BTreeSet::new(),
             attached: BTreeMap::new(),
             backends: BTreeSet::new(),
             maps: Vec::new(),
@@ -161,6 +173,13 @@ impl Draft {
             Step::SetIommu { file: File::Container(container), .. } => {
                 self.backends.insert(container);
             }
+            Step::AddGroup { group: File::Group(group) } => {
+                self.added.insert(group);
+            }
+            Step::DeleteGroup { group: File::Group(group) } => {
+                self.added.remove(&group);
+            }
+            Step::Close { file: File::Link } => self.added.clear(),
             Step::UnsetContainer { file: File::Group(group) }
             | Step::Close { file: File::Group(group) } => self.note_detached(group),
             _ => {}

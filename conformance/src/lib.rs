@@ -9,9 +9,11 @@
 //! [`checks`] are sequences with a name, an assertion and a reason, for whoever works on the kernel.
 #![forbid(unsafe_code)]
 
+pub mod checks;
 pub mod compare;
 pub mod edu;
 pub mod generate;
+pub mod machine;
 mod notation;
 pub mod outcome;
 pub mod real;

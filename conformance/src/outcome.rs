@@ -3,7 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tce_engine::{errno::Errno, kernel::{Raw, SpaprInfo}};
+use tce_engine::{
+    errno::Errno,
+    kernel::{Raw, SpaprInfo},
+};
 
 use crate::notation::{errno, hex};
 

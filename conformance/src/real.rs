@@ -1,24 +1,19 @@
 //! What the machine this program runs on is like, so that the simulated one can be like it.
 
 use tce_engine::{
-    addr::{Bytes, Iova},
     errno::Errno,
-    kernel::{Extension, GroupNumber, Kernel, Platform, Raw, SpaprInfo},
+    kernel::{Extension, Kernel, Raw},
     machine::Machine,
 };
-use tce_sim::{
-    Profile,
-    profile::{DeviceModel, DeviceProfile, Eeh, GroupProfile, HugetlbPool, KernelVersion, Kvm},
-};
 use tce_vfio::{
-    OpenError, Release, Root, VfioMachine,
+    OpenError, Root, VfioMachine,
     survey::{ProbeError, probe, survey},
 };
 
-use crate::stage::{Seat, SeatError, seats};
-
-/// TCE pages that only POWER8's host bridge has: 16 MiB.
-const PAGE_16M: u64 = 1 << 24;
+use crate::{
+    machine::{Description, DescriptionError, Group, Look},
+    stage::{Seat, SeatError, seats},
+};
 
 /// Why the machine cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +30,9 @@ pub enum LookError {
     /// Its container cannot be asked.
     #[error("asking /dev/vfio/vfio: {0}")]
     Ask(Errno),
-    /// Its kernel's release has no numbers.
-    #[error("the kernel's release `{0}` has no version number")]
-    Release(String),
     /// No such machine can be simulated.
-    #[error("there is no simulated {0} machine")]
-    NoProfile(Platform),
-}
-
-/// The machine this program runs on.
-#[derive(Clone, Debug)]
-pub struct Look {
-    /// The simulated machine that is like it.
-    pub profile: Profile,
-    /// The groups that may be used.
-    pub seats: Vec<Seat>,
-    /// Its kernel, as it calls itself.
-    pub kernel: String,
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
 }
 
 /// Looks at this machine. Devices may be named; without names every `edu` bound to vfio-pci is used.
@@ -64,68 +45,39 @@ pub fn look(addresses: &[String]) -> Result<Look, LookError> {
     let first = seats.first().ok_or(SeatError::None)?.group;
     let mut kernel = machine.kernel();
     let info = probe(&mut kernel, first)?;
-    let eeh = eeh(&mut kernel)?;
     let survey = survey(&Root::default());
-    let version = version(&survey.kernel)?;
-    let pools = survey.huge_pages.iter();
-    let hugetlb = pools.map(|pool| HugetlbPool { page: pool.page_shift, free: pool.free });
-    let base = base(kernel.system().platform, &info)?;
-    let profile = Profile {
-        kernel: version,
-        page_shift: kernel.system().page_shift,
+    let pools = survey.huge_pages.iter().map(|pool| (pool.page_shift.raw(), pool.free));
+    let description = Description {
+        platform: kernel.system().platform.to_string(),
+        kernel: survey.kernel.clone(),
+        page_shift: kernel.system().page_shift.raw(),
         page_sizes: info.page_sizes,
-        windows_max: info.windows_max,
-        levels_max: info.levels_max,
-        default_window: Bytes::new(u64::from(info.dma32_window_size)),
-        slot_starts: [Iova::new(u64::from(info.dma32_window_start)), base.slot_starts[1]],
-        eeh,
-        kvm: kvm(&mut kernel)?,
-        locked_limit: None,
-        hugetlb: hugetlb.collect(),
-        groups: seats.iter().map(|seat| group(&machine, seat.group)).collect(),
-        ..base
+        limits: (info.windows_max, info.levels_max),
+        default_window: (info.dma32_window_start, info.dma32_window_size),
+        eeh: has_eeh(&mut kernel)?,
+        kvm: has_kvm(&mut kernel)?,
+        huge_pages: pools.collect(),
+        groups: seats.iter().map(|seat| group(&machine, seat)).collect(),
     };
-    Ok(Look { profile, seats, kernel: survey.kernel })
+    Ok(description.look()?)
 }
 
-fn base(platform: Platform, info: &SpaprInfo) -> Result<Profile, LookError> {
-    let name = match platform {
-        Platform::Pseries => "pseries",
-        Platform::Powernv if info.page_sizes & PAGE_16M != 0 => "powernv8",
-        Platform::Powernv => "powernv9",
-    };
-    Profile::named(name).ok_or(LookError::NoProfile(platform))
-}
-
-fn version(release: &str) -> Result<KernelVersion, LookError> {
-    let unknown = || LookError::Release(release.to_owned());
-    let (major, minor, patch) = Release::parse(release).ok_or_else(unknown)?.numbers();
-    let number = |number| u16::try_from(number).map_err(|_| unknown());
-    Ok(KernelVersion::new(number(major)?, number(minor)?, number(patch)?))
-}
-
-fn eeh(kernel: &mut impl Kernel) -> Result<Eeh, LookError> {
+fn has_eeh(kernel: &mut impl Kernel) -> Result<bool, LookError> {
     let container = kernel.open_container().map_err(LookError::Ask)?;
     let answer = kernel.check_extension(container, Extension::Eeh);
     kernel.close(container.fd()).map_err(LookError::Ask)?;
-    Ok(match answer {
-        Raw::Returned(1..) => Eeh::Enabled,
-        Raw::Returned(_) | Raw::Failed(_) => Eeh::Absent,
-    })
+    Ok(matches!(answer, Raw::Returned(1..)))
 }
 
-fn kvm(kernel: &mut impl Kernel) -> Result<Kvm, LookError> {
+fn has_kvm(kernel: &mut impl Kernel) -> Result<bool, LookError> {
     match kernel.create_vm() {
-        Ok(vm) => kernel.close(vm.fd()).map(|()| Kvm::Available).map_err(LookError::Ask),
-        Err(_) => Ok(Kvm::Absent),
+        Ok(vm) => kernel.close(vm.fd()).map(|()| true).map_err(LookError::Ask),
+        Err(_) => Ok(false),
     }
 }
 
-fn group(machine: &VfioMachine, number: GroupNumber) -> GroupProfile {
-    let devices = machine.devices_of(number).into_iter().map(|device| {
-        let is_edu = device.id == crate::edu::EDU_ID;
-        let model = if is_edu { DeviceModel::Edu } else { DeviceModel::Inert };
-        DeviceProfile { address: device.address, id: device.id, driver: device.driver, model }
-    });
-    GroupProfile { number, devices: devices.collect() }
+fn group(machine: &VfioMachine, seat: &Seat) -> Group {
+    let devices = machine.devices_of(seat.group).into_iter();
+    let devices = devices.map(|device| (device.address, device.id, device.driver));
+    Group { number: seat.group.0, device: seat.address.clone(), devices: devices.collect() }
 }

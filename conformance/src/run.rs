@@ -1,6 +1,8 @@
 //! Many sequences, and what came of them.
 
-use std::{collections::BTreeMap, mem::discriminant};
+use std::{collections::BTreeMap, mem::discriminant, num::NonZeroU32};
+
+use serde::Serialize;
 
 use crate::{
     compare::{Difference, difference},
@@ -40,10 +42,12 @@ pub struct Order {
     pub steps: u64,
     /// Steps in one sequence.
     pub length: usize,
+    /// One sequence in so many opens devices. An emulated host bridge takes seconds for each.
+    pub devices_one_in: NonZeroU32,
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Sequences that were played.
     pub sequences: u64,
@@ -56,7 +60,7 @@ pub struct Report {
 }
 
 /// How often an operation was compared, and what came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
     /// It did what it says.
     pub succeeded: u64,
@@ -65,7 +69,7 @@ pub struct Coverage {
 }
 
 /// A difference, made short.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Found {
     /// Where it was found.
     pub name: String,
@@ -104,13 +108,43 @@ pub fn run(
     real: &mut impl Subject,
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report, RunError> {
-    let generator = Generator::new(simulated.clone(), order.seed);
+    let generator = Generator::new(simulated.clone(), order.seed, order.devices_one_in);
     let mut report = Report::default();
     let length = u64::try_from(order.length).unwrap_or(u64::MAX).max(1);
     for number in order.first..order.first.saturating_add(order.steps.div_ceil(length)) {
         let sequence = generator.sequence(number, order.length)?;
         let outcomes = compare(&mut report, &sequence, simulated, real, &mut tell)?;
         tell(Event::Played(&report, &Recording { sequence, outcomes }));
+        if report.found.len() >= DIFFERENCES_MAX {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Plays recorded sequences on the simulated machine, and compares with what was recorded.
+///
+/// # Errors
+/// [`RunError::Simulated`].
+pub fn replay(
+    recordings: &[Recording],
+    simulated: &mut Simulated,
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<Report, RunError> {
+    let mut report = Report::default();
+    for recording in recordings {
+        let sequence = &recording.sequence;
+        let expected = simulated.play(sequence).map_err(RunError::Simulated)?;
+        report.sequences += 1;
+        report.count(sequence, &recording.outcomes);
+        if let Some(difference) = difference(sequence, &expected, &recording.outcomes) {
+            tell(Event::Differs(&sequence.name, &difference));
+            let mut sequence = sequence.clone();
+            sequence.steps.truncate(difference.index + 1);
+            let name = sequence.name.clone();
+            report.found.push(Found { name, sequence, difference });
+        }
+        tell(Event::Played(&report, recording));
         if report.found.len() >= DIFFERENCES_MAX {
             break;
         }

@@ -91,7 +91,9 @@ pub enum SeatError {
         address: String,
     },
     /// A neighbour of it is the host's.
-    #[error("group {group} of device {address} is not free: device {blocker} is driven by the host; bind it to vfio-pci too")]
+    #[error(
+        "group {group} of device {address} is not free: device {blocker} is driven by the host; bind it to vfio-pci too"
+    )]
     Blocked {
         /// Its address.
         address: String,
@@ -107,7 +109,9 @@ pub enum SeatError {
         group: GroupNumber,
     },
     /// None was named, and none found.
-    #[error("no edu device is bound to vfio-pci here; name a device that may be used with --device")]
+    #[error(
+        "no edu device is bound to vfio-pci here; name a device that may be used with --device"
+    )]
     None,
 }
 
@@ -119,7 +123,8 @@ pub fn seats<M: Machine>(machine: &M, addresses: &[String]) -> Result<Vec<Seat>,
     if !addresses.is_empty() {
         let seats: Vec<_> =
             addresses.iter().map(|address| seat(machine, address)).collect::<Result<_, _>>()?;
-        let twice = |(at, seat): (usize, &Seat)| seats[..at].iter().any(|it| it.group == seat.group);
+        let twice =
+            |(at, seat): (usize, &Seat)| seats[..at].iter().any(|it| it.group == seat.group);
         return match seats.iter().enumerate().find(|it| twice(*it)) {
             Some((_, seat)) => Err(SeatError::Twice { group: seat.group }),
             None => Ok(seats),
@@ -402,9 +407,7 @@ fn call_backend<K: Kernel>(
             let call = UnmapCall { iova: Iova::new(iova), size: Bytes::new(size) };
             kernel.unmap(files.container(file), call).into()
         }
-        Step::Eeh { file, operation } => {
-            kernel.eeh(files.container(file), operation.into()).into()
-        }
+        Step::Eeh { file, operation } => kernel.eeh(files.container(file), operation.into()).into(),
         // Not a call of one process alone: memory, DMA, and what is taken elsewhere.
         _ => Answer::Failed { errno: Errno::EINVAL },
     }
@@ -427,9 +430,7 @@ fn call_kvm<K: Kernel>(kernel: &mut K, files: &mut Files, step: &Step) -> Answer
             files.opened(File::Table(table), made)
         }
         Step::AddGroup { group } => kernel.add_group(files.link(), files.group(group)).into(),
-        Step::DeleteGroup { group } => {
-            kernel.delete_group(files.link(), files.group(group)).into()
-        }
+        Step::DeleteGroup { group } => kernel.delete_group(files.link(), files.group(group)).into(),
         Step::AttachTable { group, table } => {
             let table = GuestTableFd::new(files.of(table));
             kernel.attach_guest_table(files.link(), files.group(group), table).into()

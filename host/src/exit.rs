@@ -42,6 +42,12 @@ pub enum Exit {
     LeftBehind = 9,
     /// The job is done, but a policy broke and the built-in one had to answer in its place.
     PolicyBroken = 10,
+    /// `tce trace lint` found hazards at least as bad as it was told to fail on.
+    Findings = 11,
+    /// The trace, or the file of sequences, cannot be read.
+    Trace = 12,
+    /// The simulated kernel and the real one differ, or a conformance check failed.
+    Differs = 13,
 }
 
 impl Exit {

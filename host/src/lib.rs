@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+mod conformance;
 pub mod decide;
 pub mod doctor;
 pub mod exit;
@@ -16,3 +17,4 @@ pub mod policy;
 pub mod question;
 pub mod report;
 pub mod run;
+pub mod trace;

@@ -15,7 +15,7 @@ use tce_engine::{
     window::{Claim, Origin, WindowId},
 };
 
-use tce_conformance::edu::{EDU_ID, Edu};
+use tce_conformance::edu::{EDU_ID, Edu, EduError};
 
 /// The time of all scenes: nothing in them depends on it.
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -170,10 +170,10 @@ impl<'a, M: Machine> Rig<'a, M> {
     /// Whatever the closure says.
     pub fn with_edu<T>(
         &mut self,
-        drive: impl FnOnce(&mut Edu<'_, M::Kernel>) -> Result<T>,
+        drive: impl FnOnce(&mut Edu<'_, M::Kernel>) -> Result<T, EduError>,
     ) -> Result<T> {
         let mut kernel = self.machine.kernel();
-        drive(&mut Edu::new(&mut kernel, self.device)?)
+        Ok(drive(&mut Edu::new(&mut kernel, self.device)?)?)
     }
 
     /// Takes everything down, and makes sure that nothing is left.

@@ -1,7 +1,9 @@
 //! `cargo xtask`: all set-up, the demo, the tests, the POWER lab, the policies and the benchmarks, with
 //! nothing on the machine but git, gcc and rustup's stable toolchain. It holds no logic of the product.
 
+mod conformance;
 mod lab;
+mod peers;
 mod plugins;
 mod power;
 mod reference;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use lab::fittings::{self, Device};
 use lab::machine::Machine;
 use lab::{Order, Set, Show};
 use setup::cache::Cache;
@@ -53,6 +56,8 @@ enum Task {
     Power,
     /// Boot a real kernel and run a command in it as root; its exit code is returned.
     Lab(LabArgs),
+    /// Hold the simulated kernel against real ones in the lab, with random operations.
+    Conformance(ConformanceArgs),
     /// Run the benchmarks, or only those named.
     Bench {
         #[arg(value_parser = BENCHMARKS)]
@@ -63,7 +68,31 @@ enum Task {
 }
 
 /// The benchmarks there are.
-const BENCHMARKS: [&str; 2] = ["decisions", "edits"];
+const BENCHMARKS: [&str; 3] = ["decisions", "edits", "recorder"];
+
+#[derive(Args)]
+struct ConformanceArgs {
+    /// The seed of all operations.
+    #[arg(long, default_value_t = conformance::SEED)]
+    seed: u64,
+    /// Operations on each machine.
+    #[arg(long, default_value_t = conformance::STEPS)]
+    steps: u64,
+    /// Only this machine. [default: powernv9 with both page sizes, powernv10 and pseries]
+    #[arg(long, value_enum)]
+    machine: Option<Machine>,
+    #[arg(long, value_enum, default_value = "6.12")]
+    kernel: Release,
+    /// The kernel's page, where a machine is named.
+    #[arg(long, value_enum, default_value = "4k", requires = "machine")]
+    pages: Pages,
+    /// Keep what the kernels gave, in target/lab/out.
+    #[arg(long)]
+    record: bool,
+    /// Use the programs as they were built last.
+    #[arg(long)]
+    no_build: bool,
+}
 
 #[derive(Args)]
 struct LabArgs {
@@ -73,6 +102,18 @@ struct LabArgs {
     kernel: Release,
     #[arg(long, value_enum, default_value = "4k")]
     pages: Pages,
+    /// A device for vfio-pci, instead of the usual edu devices. Say it again for more.
+    #[arg(long = "device", value_enum, value_name = "DEVICE")]
+    devices: Vec<Device>,
+    /// Insert this kernel module too, such as kvm_hv, with all it depends on. Say it again for more.
+    #[arg(long = "module", value_name = "MODULE")]
+    modules: Vec<String>,
+    /// The machine's memory, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = fittings::MEMORY_MIB)]
+    memory: u32,
+    /// Huge pages of 2 MiB to reserve.
+    #[arg(long, value_name = "COUNT", default_value_t = fittings::HUGE_PAGES)]
+    huge_pages: u32,
     /// Seconds after which the machine is stopped (exit code 124).
     #[arg(long, value_name = "SECONDS", default_value_t = test::LAB_LIMIT.as_secs())]
     time_limit: u64,
@@ -82,6 +123,11 @@ struct LabArgs {
     /// Use the policies and programs as they were built last.
     #[arg(long)]
     no_build: bool,
+    /// Record DPDK's testpmd, and check that its trace shows what is known of it.
+    #[arg(long, conflicts_with_all = [
+        "machine", "kernel", "pages", "devices", "modules", "memory", "huge_pages", "command",
+    ])]
+    peers: bool,
     /// The command to run; without it the lab suite.
     #[arg(last = true)]
     command: Vec<String>,
@@ -111,6 +157,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Plugins => plugins::build(&workspace, &cache)?,
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
+        Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,
         Task::Bench { names } => bench(&workspace, &cache, &names)?,
         Task::Setup => {
             setup::everything(&cache)?;
@@ -131,25 +178,60 @@ fn demo(workspace: &Workspace, cache: &Cache) -> Result<()> {
     run::run(tce.arg(workspace.plugins().join("tight.wasm")))
 }
 
-fn lab(workspace: &Workspace, cache: &Cache, arguments: LabArgs) -> Result<ExitCode> {
-    let LabArgs { machine, kernel, pages, time_limit, verbose, no_build, mut command } = arguments;
-    if command.is_empty() {
-        command.push(lab::SUITE.to_owned());
+fn lab(workspace: &Workspace, cache: &Cache, mut arguments: LabArgs) -> Result<ExitCode> {
+    if arguments.peers {
+        if !arguments.no_build {
+            power::build(workspace, cache)?;
+            peers::build(workspace)?;
+        }
+        peers::run(workspace, cache, arguments.show())?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if !no_build {
+    if arguments.command.is_empty() {
+        arguments.command.push(lab::SUITE.to_owned());
+    }
+    if !arguments.no_build {
         plugins::build(workspace, cache)?;
         power::build(workspace, cache)?;
-        if lab::is_suite(&command) {
+        if lab::is_suite(&arguments.command) {
             reference::write(workspace)?;
         }
     }
-    let order = Order {
-        set: Set { machine, release: kernel, pages },
-        command,
-        limit: Duration::from_secs(time_limit),
-        show: if verbose { Show::Everything } else { Show::Command },
+    Ok(ExitCode::from(lab::run(workspace, cache, arguments.order())?))
+}
+
+fn compare(workspace: &Workspace, cache: &Cache, arguments: &ConformanceArgs) -> Result<()> {
+    if !arguments.no_build {
+        power::build(workspace, cache)?;
+    }
+    let (release, pages) = (arguments.kernel, arguments.pages);
+    let sets = match arguments.machine {
+        Some(machine) => vec![Set { machine, release, pages }],
+        None => conformance::SETS.map(|set| Set { release, ..set }).to_vec(),
     };
-    Ok(ExitCode::from(lab::run(workspace, cache, order)?))
+    let ConformanceArgs { seed, steps, record, .. } = *arguments;
+    conformance::run(workspace, cache, &conformance::Plan { seed, steps, sets, record })
+}
+
+impl LabArgs {
+    fn show(&self) -> Show {
+        if self.verbose { Show::Everything } else { Show::Command }
+    }
+
+    fn order(self) -> Order {
+        let set = Set { machine: self.machine, release: self.kernel, pages: self.pages };
+        let limit = Duration::from_secs(self.time_limit);
+        let show = self.show();
+        let mut order = Order::usual(set, self.command, limit, show);
+        let fittings = &mut order.fittings;
+        if !self.devices.is_empty() {
+            fittings.devices = self.devices;
+        }
+        fittings.modules = self.modules;
+        fittings.memory_mib = self.memory;
+        fittings.huge_pages = self.huge_pages;
+        order
+    }
 }
 
 fn bench(workspace: &Workspace, cache: &Cache, names: &[String]) -> Result<()> {

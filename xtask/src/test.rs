@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::conformance::Plan;
 use crate::lab::machine::Machine;
 use crate::lab::{self, Order, Set, Show};
 use crate::setup::cache::Cache;
 use crate::setup::kernel::{Pages, Release};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{plugins, power, reference, run, setup};
+use crate::{conformance, peers, plugins, power, reference, run, setup};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,12 +85,28 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         let repeat = format!("cargo xtask lab {}", set.options());
         steps.run(&format!("lab {}", set.name()), &repeat, || suite(workspace, cache, *set))?;
     }
+    steps.run("conformance", "cargo xtask conformance", || {
+        let plan = Plan {
+            seed: conformance::SEED,
+            steps: conformance::STEPS,
+            sets: conformance::SETS.to_vec(),
+            record: false,
+        };
+        conformance::run(workspace, cache, &plan)
+    })?;
+    if tier == Tier::Full {
+        let record = || {
+            peers::build(workspace)?;
+            peers::run(workspace, cache, Show::Command)
+        };
+        steps.run("recorded testpmd", "cargo xtask lab --peers", record)?;
+    }
     Ok(())
 }
 
 fn suite(workspace: &Workspace, cache: &Cache, set: Set) -> Result<()> {
     let command = vec![lab::SUITE.to_owned()];
-    let order = Order { set, command, limit: LAB_LIMIT, show: Show::Command };
+    let order = Order::usual(set, command, LAB_LIMIT, Show::Command);
     let code = lab::run(workspace, cache, order)?;
     ensure!(code == 0, "the lab suite on {} ended with exit code {code}", set.name());
     Ok(())

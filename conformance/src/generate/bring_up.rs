@@ -26,8 +26,13 @@ impl Draft {
         if !self.attached.contains_key(&group) {
             return Some(Step::SetContainer { file: g, container: c });
         }
-        if !self.backends.contains(&container) && self.attached.values().any(|it| *it == container) {
+        if !self.backends.contains(&container) && self.attached.values().any(|it| *it == container)
+        {
             return Some(Step::SetIommu { file: c, backend: SPAPR_TCE_V2 });
+        }
+        // Without a default window, so that the small ones that follow are quickly cleared.
+        if self.is_fresh(container) && self.rng.bool() {
+            return Some(Step::Remove { file: c, start: 0 });
         }
         if self.has_devices && !self.is_open(File::Device(group)) {
             return Some(Step::OpenDevice { device: group });
@@ -37,6 +42,12 @@ impl Draft {
             1 if self.ranges.len() < 3 => Some(self.register(c)),
             _ => None,
         }
+    }
+
+    /// Whether the last step made this container's backend.
+    fn is_fresh(&self, container: u8) -> bool {
+        let made = |step: &Step| matches!(step, Step::SetIommu { file, .. } if *file == File::Container(container));
+        self.backends.contains(&container) && self.steps.last().is_some_and(made)
     }
 
     fn allocate(&mut self) -> Step {

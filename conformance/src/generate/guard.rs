@@ -18,7 +18,7 @@ impl Draft {
         match step {
             Step::Register { memory, size, .. } => self.is_bad_registration(*memory, *size),
             Step::Unregister { memory, size, .. } => self.leaks_much(*memory, *size),
-            Step::Map { size, .. } => *size == 0,
+            Step::Map { memory, size, .. } => *size == 0 || self.leaves_its_block(*memory, *size),
             // A device that was reset without being set up again cannot be opened by a later sequence.
             Step::Eeh { operation, .. } => {
                 matches!(operation, Eeh::ResetHot | Eeh::ResetFundamental)
@@ -36,12 +36,17 @@ impl Draft {
     /// Nothing registered prints a kernel warning (`vmalloc` of nothing). What is no memory, all or in part, `tce-vfio`
     /// answers itself, so it would prove nothing.
     fn is_bad_registration(&self, memory: Place, size: u64) -> bool {
-        let ends_within = memory.block.is_none() || size > self.left_in_block(memory);
+        let ends_within = memory.block.is_none() || self.leaves_its_block(memory, size);
         let is_refused_by_numbers = {
             let page = self.simulated.profile().page_shift.bytes().raw();
             !size.is_multiple_of(page) || !memory.offset.is_multiple_of(page)
         };
         size == 0 || (ends_within && !is_refused_by_numbers)
+    }
+
+    /// What lies behind a block differs between machines: another block, perhaps a registered one.
+    fn leaves_its_block(&self, memory: Place, size: u64) -> bool {
+        memory.block.is_some() && size > self.left_in_block(memory)
     }
 
     /// Memory that is unregistered while it is mapped is lost to the machine, huge pages most painfully.
@@ -52,9 +57,9 @@ impl Draft {
         };
         let start = block.address.raw().wrapping_add(memory.offset);
         let regions = self.stage.machine().regions();
-        let region = regions.iter().find(|region| {
-            region.range.address.raw() == start && region.range.size.raw() == size
-        });
+        let region = regions
+            .iter()
+            .find(|region| region.range.address.raw() == start && region.range.size.raw() == size);
         let system_page = self.simulated.profile().page_shift.raw();
         region.is_some_and(|region| {
             region.mapped > 0 && (size > LEAK_MAX || region.page_shift > system_page)

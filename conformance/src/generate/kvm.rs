@@ -16,14 +16,18 @@ impl Draft {
         if !self.is_open(File::Vm) {
             return Step::CreateVm;
         }
-        let group = File::Group(self.group());
-        let table = self.rng.u8(..TABLES);
+        let number = self.group();
+        let (group, table) = (File::Group(number), self.rng.u8(..TABLES));
+        if !self.is_open(File::Link) && self.rng.bool() {
+            return Step::CreateLink;
+        }
+        let can_add = self.is_open(group) && !self.added.contains(&number);
         match self.rng.u8(..12) {
-            0 => Step::CreateLink,
-            1..=2 if !self.is_open(File::Table(table)) => self.create_table(table),
-            3..=4 => Step::AddGroup { group: self.group_file() },
-            5 => Step::DeleteGroup { group: self.group_file() },
-            6..=9 => Step::AttachTable { group, table: File::Table(table) },
+            0..=1 if can_add => Step::AddGroup { group },
+            0..=2 if !self.is_open(File::Table(table)) => self.create_table(table),
+            3 => Step::AddGroup { group: self.group_file() },
+            4 => Step::DeleteGroup { group: self.group_file() },
+            5..=9 => Step::AttachTable { group, table: File::Table(table) },
             10 if one_in(&mut self.rng, 3) => Step::Close { file: File::Table(table) },
             11 if one_in(&mut self.rng, 4) => {
                 let file = any(&mut self.rng, &[File::Link, File::Vm]).unwrap_or(File::Link);

@@ -18,6 +18,12 @@ const READ_WRITE: u32 = 3;
 
 impl Draft {
     pub(super) fn propose(&mut self) -> Step {
+        if self.has_guest && one_in(&mut self.rng, 6) {
+            return self.kvm();
+        }
+        if self.has_devices && one_in(&mut self.rng, 8) {
+            return self.transfer();
+        }
         let hurry = if self.is_up() { 3 } else { 9 };
         if self.rng.u8(..10) < hurry
             && let Some(step) = self.missing()
@@ -32,9 +38,9 @@ impl Draft {
             500..560 => self.unregister(file),
             560..620 => self.create(file),
             620..665 => self.remove(file),
-            665..725 => self.transfer(),
-            725..760 => self.ask(file),
-            760..800 => self.kvm(),
+            665..760 => self.ask(file),
+            760..770 => self.kvm(),
+            770..800 => self.unregister(file),
             800..840 => self.enter(),
             840..870 => self.leave(),
             870..900 => self.eeh(file),
@@ -108,7 +114,7 @@ impl Draft {
         let regions = self.stage.machine().regions();
         let fitting: Vec<_> =
             regions.iter().filter(|region| 1_u64 << region.page_shift >= page).collect();
-        let region = self.rng.choice(fitting.into_iter());
+        let region = self.rng.choice(fitting);
         let found = region.and_then(|region| {
             let (start, size) = (region.range.address.raw(), region.range.size.raw());
             let first = start.next_multiple_of(page);
@@ -191,8 +197,7 @@ impl Draft {
             4 => 3,
             _ => 1,
         };
-        let entries_max =
-            if levels > 1 { LEVELLED_ENTRIES_SHIFT_MAX } else { ENTRIES_SHIFT_MAX };
+        let entries_max = if levels > 1 { LEVELLED_ENTRIES_SHIFT_MAX } else { ENTRIES_SHIFT_MAX };
         let entries_shift = match self.rng.u8(..6) {
             0 => self.rng.u32(..=entries_max),
             _ => self.rng.u32(4..=ENTRIES_SHIFT_MAX),
@@ -210,7 +215,8 @@ impl Draft {
     fn useful_page(&mut self, offered: &[u32]) -> u32 {
         let regions = self.stage.machine().regions();
         let largest = regions.iter().map(|region| u32::from(region.page_shift)).max();
-        let largest = largest.unwrap_or_else(|| u32::from(self.simulated.profile().page_shift.raw()));
+        let largest =
+            largest.unwrap_or_else(|| u32::from(self.simulated.profile().page_shift.raw()));
         let useful: Vec<u32> = offered.iter().copied().filter(|shift| *shift <= largest).collect();
         any(&mut self.rng, &useful).unwrap_or(12)
     }
@@ -335,9 +341,8 @@ impl Draft {
     pub(super) fn place_of(&self, address: u64) -> Option<Place> {
         let blocks = self.stage.blocks().iter().enumerate();
         let inside = |start: u64, size: u64| (start..start + size).contains(&address);
-        let (number, block) = blocks
-            .into_iter()
-            .find(|(_, block)| inside(block.address.raw(), block.size.raw()))?;
+        let (number, block) =
+            blocks.into_iter().find(|(_, block)| inside(block.address.raw(), block.size.raw()))?;
         let offset = address - block.address.raw();
         Some(Place { block: Some(u8::try_from(number).ok()?), offset })
     }

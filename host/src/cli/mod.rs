@@ -1,9 +1,12 @@
 //! The command line: what can be said, and how it ends.
 
+mod conformance;
 mod doctor;
 mod policy;
 mod progress;
 mod run;
+mod trace;
+mod trace_record;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,9 +32,14 @@ enum Command {
     Run(RunArgs),
     /// Tell whether this machine can do the real thing, and what is missing.
     Doctor(DoctorArgs),
+    /// Hold this machine's kernel against what is known of the backend.
+    Conformance(conformance::ConformanceArgs),
     /// Tools for policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Tools for traces of programs that use VFIO's sPAPR TCE backend.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
 }
 
 #[derive(Debug, Args)]
@@ -98,14 +106,21 @@ const REMEDY: Style = AnsiColor::Cyan.on_default().bold();
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Doctor(args) => doctor::doctor(args.json),
-        Command::Policy(PolicyCommand::Check { file, json }) => policy::check(&file, json),
+        Command::Run(args) => run::run(&args).map(exit_code),
+        Command::Doctor(args) => doctor::doctor(args.json).map(exit_code),
+        Command::Policy(PolicyCommand::Check { file, json }) => {
+            policy::check(&file, json).map(exit_code)
+        }
+        Command::Conformance(args) => conformance::conformance(args).map(exit_code),
+        Command::Trace(command) => trace::trace(command),
     };
-    let exit = result.unwrap_or_else(|failure| {
+    result.unwrap_or_else(|failure| {
         complain(&failure);
-        failure.exit
-    });
+        exit_code(failure.exit)
+    })
+}
+
+fn exit_code(exit: Exit) -> ExitCode {
     ExitCode::from(exit.code())
 }
 

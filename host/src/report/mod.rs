@@ -2,7 +2,7 @@
 //!
 //! `docs/report.md` describes the JSON. Fields are only ever added; [`FORMAT`] changes if one changes its meaning.
 
-mod text;
+pub(crate) mod text;
 
 use serde::{Deserialize, Serialize};
 

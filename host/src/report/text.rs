@@ -10,9 +10,9 @@ use crate::job::file::Recorded;
 
 use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WorkEntry};
 
-const HEADING: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const HEADING: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// The document as text, with ANSI styles; strip them where they are not wanted.
 #[must_use]
@@ -37,7 +37,7 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-fn section(title: &str, table: Table) -> String {
+pub(crate) fn section(title: &str, table: Table) -> String {
     format!("{HEADING}{title}{HEADING:#}\n{}\n", indented(&table))
 }
 
@@ -48,7 +48,7 @@ fn indented(table: &Table) -> String {
     lines.join("\n").trim_start_matches('\n').to_owned()
 }
 
-fn table<const N: usize>(columns: [&str; N]) -> Table {
+pub(crate) fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(columns);
     padded(table)
@@ -68,7 +68,7 @@ fn padded(mut table: Table) -> Table {
     table
 }
 
-fn right<const N: usize>(table: &mut Table, columns: [usize; N]) {
+pub(crate) fn right<const N: usize>(table: &mut Table, columns: [usize; N]) {
     for index in columns {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -325,7 +325,7 @@ fn left_behind(report: &Report) -> String {
 }
 
 /// A size in the largest unit that divides it.
-fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     let text = Bytes::new(value).to_string();
     match text.split_once(' ') {
         Some((number, unit)) => {
@@ -335,16 +335,16 @@ fn bytes(value: u64) -> String {
     }
 }
 
-fn counted(count: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-fn page_size(value: u64) -> String {
+pub(crate) fn page_size(value: u64) -> String {
     PageShift::of_size(Bytes::new(value)).map_or_else(|| bytes(value), |page| page.to_string())
 }
 
 /// A number with its thousands set apart.
-fn grouped(value: u64) -> String {
+pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

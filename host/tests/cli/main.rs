@@ -13,3 +13,4 @@ mod files;
 mod left_behind;
 mod machines;
 mod policy_files;
+mod traces;

@@ -27,6 +27,8 @@ use tce_vfio::VfioMachine;
 
 /// Where the lab puts reports of the same jobs on the simulated machine of this kind, made on the building machine.
 const REFERENCE: &str = "/lab/reference";
+/// Where a recorded run goes.
+const TRACE: &str = "/tmp/recorded.jsonl";
 /// Where reports are left for whoever runs the lab.
 const OUT: &str = "/lab/out";
 
@@ -96,6 +98,10 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
     ));
     checks.push(("tce doctor finds nothing missing".into(), Box::new(doctor_is_content)));
     checks.push(("tce run on vfio, decided by a component".into(), Box::new(command_runs_a_job)));
+    checks.push((
+        "tce run on vfio, recorded: nothing to lint".into(),
+        Box::new(recorded_run_lints_clean),
+    ));
     for job in COMPARED_JOBS {
         let name = format!("job {job}: the same report as on the simulated machine");
         checks.push((name, Box::new(move |machine| same_report(machine, job))));
@@ -137,6 +143,21 @@ fn command_runs_a_job(machine: &mut VfioMachine) -> Result<()> {
     let report: Report = serde_json::from_str(&printed).context("the report")?;
     ensure!(report.is_clean(), "something was left behind: {:?}", report.locked);
     ensure!(report.decisions.iter().all(|it| it.decided_by == "tight"), "tight did not decide");
+    Ok(())
+}
+
+/// What the recorder sees of a run of ours has no hazard in it, and is what the simulated kernel would answer.
+fn recorded_run_lints_clean(machine: &mut VfioMachine) -> Result<()> {
+    let address = seat(machine)?.address;
+    let job = Places::lab().jobs.join("smoke.toml").display().to_string();
+    let run = ["/bin/tce", "run", &job, "--backend", "vfio", "--device", &address];
+    let record = ["trace", "record", "--force", "--output", TRACE, "--"];
+    tce(&[&record[..], &run[..]].concat())?;
+    let linted = tce(&["trace", "lint", TRACE, "--fail-on", "note", "--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&linted).context("the lint report")?;
+    ensure!(report["disagreed"] == 0, "the simulated kernel answers otherwise: {linted}");
+    let maps = report["calls"]["map"]["made"].as_u64().unwrap_or(0);
+    ensure!(maps > 0, "the recorder saw no map: {linted}");
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! One run of the emulator: started, read until it ends or its time is over, and never left behind.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write, stdout};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ pub(crate) enum Show {
     Command,
     /// Firmware and kernel too.
     Everything,
+    /// Nothing; what the command prints is in [`Booted::output`].
+    Nothing,
 }
 
 /// How a run ended.
@@ -37,6 +41,22 @@ pub(crate) struct Booted {
     pub(crate) report: Report,
     /// The end of the whole console.
     pub(crate) tail: String,
+    /// What the command printed, where it was not shown.
+    pub(crate) output: String,
+}
+
+/// Takes what is not shown.
+#[derive(Clone, Default)]
+struct Kept(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What to watch a run by.
@@ -76,11 +96,13 @@ pub(crate) fn boot(qemu: &mut Command, watch: &Watch) -> Result<Booted> {
     drop(sender);
     let mut log = File::create(watch.log)?;
     let deadline = Instant::now() + watch.limit;
-    let (end, report) = read(&receiver, deadline, watch, &mut log)?;
+    let kept = Kept::default();
+    let (end, report) = read(&receiver, deadline, watch, &mut log, &kept)?;
     drop(emulator);
     let text = std::fs::read(watch.log)?;
     let tail = run::last_lines(&String::from_utf8_lossy(&text), TAIL_LINES);
-    Ok(Booted { end, report, tail })
+    let output = String::from_utf8_lossy(&kept.0.borrow()).into_owned();
+    Ok(Booted { end, report, tail, output })
 }
 
 fn forward(mut source: impl Read, mut send: impl FnMut(Vec<u8>) -> bool) {
@@ -97,10 +119,12 @@ fn read(
     deadline: Instant,
     watch: &Watch,
     log: &mut File,
+    kept: &Kept,
 ) -> Result<(End, Report)> {
     let out: Box<dyn Write> = match watch.show {
         Show::Command => Box::new(stdout()),
         Show::Everything => Box::new(std::io::sink()),
+        Show::Nothing => Box::new(kept.clone()),
     };
     let mut console = Console::new(watch.run, out);
     let mut filter = Filter::default();

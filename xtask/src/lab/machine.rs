@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
+
+use super::fittings::Fittings;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Machine {
@@ -14,8 +17,8 @@ pub(crate) enum Machine {
     Pseries,
 }
 
-/// A device whose DMA a test can trigger from a few registers; by default it reaches only 28 bits.
-const EDU: &str = "edu,dma_mask=0xffffffffffffffff";
+/// Root ports of a powernv machine. What stands behind each is a group of its own.
+const PORTS: usize = 6;
 
 impl Machine {
     pub(crate) fn name(self) -> &'static str {
@@ -26,26 +29,68 @@ impl Machine {
         }
     }
 
-    pub(crate) fn set(self, qemu: &mut Command) {
+    /// Whether the host is without a hypervisor below it.
+    pub(crate) fn is_powernv(self) -> bool {
         match self {
-            // Without its default devices a powernv machine has no PHBs. Each root port is a group.
-            Self::Powernv9 | Self::Powernv10 => {
-                qemu.args(["-machine", self.name()]);
-                for bus in ["pcie.0", "pcie.1"] {
-                    qemu.args(["-device", &format!("{EDU},bus={bus}")]);
-                }
-            }
-            // Its default VGA and USB devices would share the only group.
-            Self::Pseries => {
-                qemu.args(["-machine", "pseries", "-cpu", "power9", "-nodefaults"]);
-                qemu.args(["-vga", "none", "-device", EDU]);
-            }
+            Self::Powernv9 | Self::Powernv10 => true,
+            Self::Pseries => false,
         }
-        qemu.args(["-smp", "1", "-m", "2G", "-display", "none", "-no-reboot"]);
+    }
+
+    pub(crate) fn set(self, qemu: &mut Command, fittings: &Fittings) -> Result<()> {
+        let devices = &fittings.devices;
+        if self.is_powernv() {
+            let count = devices.len();
+            ensure!(count <= PORTS, "{count} devices, but {} has {PORTS} ports", self.name());
+            // Without its default devices a powernv machine has no PHBs.
+            qemu.args(["-machine", self.name()]);
+        } else {
+            // Its default VGA and USB devices would share the only group.
+            qemu.args(["-machine", "pseries", "-cpu", "power9", "-nodefaults", "-vga", "none"]);
+        }
+        for (port, device) in devices.iter().enumerate() {
+            let bus = if self.is_powernv() { format!(",bus=pcie.{port}") } else { String::new() };
+            qemu.args(["-device", &format!("{}{bus}", device.argument())]);
+        }
+        qemu.args(["-smp", "1", "-m", &format!("{}M", fittings.memory_mib)]);
+        qemu.args(["-display", "none", "-no-reboot"]);
+        Ok(())
     }
 
     /// Whether the emulator's device tree lacks what a real machine's tells.
     pub(crate) fn has_incomplete_tree(self) -> bool {
-        matches!(self, Self::Powernv9 | Self::Powernv10)
+        self.is_powernv()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fittings::Device;
+    use super::*;
+    use crate::run;
+
+    fn shown(machine: Machine, fittings: &Fittings) -> Result<String> {
+        let mut qemu = Command::new("qemu");
+        machine.set(&mut qemu, fittings)?;
+        Ok(run::shown(&qemu))
+    }
+
+    #[test]
+    fn each_device_of_a_powernv_machine_has_a_port_of_its_own() {
+        let fittings = Fittings {
+            devices: vec![Device::Edu, Device::E1000e],
+            ..Fittings::of(Machine::Powernv9)
+        };
+        let line = shown(Machine::Powernv9, &fittings).unwrap();
+        assert!(line.contains("-device edu,dma_mask=0xffffffffffffffff,bus=pcie.0 "), "{line}");
+        assert!(line.contains("-device e1000e,romfile=,bus=pcie.1 "), "{line}");
+    }
+
+    #[test]
+    fn more_devices_than_ports_are_refused() {
+        let devices = vec![Device::Edu; PORTS + 1];
+        let fittings = Fittings { devices, ..Fittings::of(Machine::Powernv10) };
+        assert!(shown(Machine::Powernv10, &fittings).is_err());
+        assert!(shown(Machine::Pseries, &fittings).is_ok());
     }
 }

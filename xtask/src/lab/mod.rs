@@ -6,11 +6,13 @@ mod chatter;
 mod console;
 mod cpio;
 mod fdt;
+pub(crate) mod fittings;
 mod image;
 pub(crate) mod machine;
 mod quote;
 mod received;
 mod tree;
+mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,16 +27,11 @@ use crate::setup::qemu::Qemu;
 use crate::workspace::Workspace;
 use crate::{run, say};
 pub(crate) use boot::Show;
-use boot::{Booted, End, Watch};
+use boot::Watch;
 use console::Report;
+use fittings::Fittings;
 use machine::Machine;
-
-/// The exit code when the command was not done in time.
-const TIME_LIMIT: u8 = 124;
-/// The exit code when the lab itself failed: no boot, a panic, a damaged file.
-const LAB_FAILED: u8 = 125;
-/// The exit code when the command succeeded but the kernel complained meanwhile.
-const KERNEL_COMPLAINED: u8 = 97;
+use verdict::verdict;
 
 /// A panic ends the machine at once.
 const KERNEL_ARGUMENTS: [&str; 2] = ["-append", "console=hvc0 quiet panic=-1"];
@@ -70,50 +67,94 @@ impl Set {
 /// What to run, where, and for how long at most.
 pub(crate) struct Order {
     pub(crate) set: Set,
+    /// In a word what the run is for, if it is not the usual. It keeps its console and its files apart
+    /// from those of other runs of the same machine, which may go on at the same time.
+    pub(crate) purpose: Option<&'static str>,
+    pub(crate) fittings: Fittings,
     pub(crate) command: Vec<String>,
     pub(crate) limit: Duration,
     pub(crate) show: Show,
+    /// Functions of the kernel whose warnings are no failure: the run is known to provoke them.
+    pub(crate) tolerated: &'static [&'static str],
+}
+
+/// How a run ended.
+pub(crate) struct Ended {
+    /// The command's exit code, or one of the lab's.
+    pub(crate) code: u8,
+    /// What the kernel complained about meanwhile.
+    pub(crate) kernel: Vec<String>,
+    /// What the command printed, if the order was to show nothing.
+    pub(crate) output: String,
+}
+
+impl Order {
+    /// The usual machine of a set.
+    pub(crate) fn usual(set: Set, command: Vec<String>, limit: Duration, show: Show) -> Self {
+        let fittings = Fittings::of(set.machine);
+        Self { set, purpose: None, fittings, command, limit, show, tolerated: &[] }
+    }
+
+    /// For names of files and for messages.
+    fn label(&self) -> String {
+        match self.purpose {
+            Some(purpose) => format!("{}-{purpose}", self.set.name()),
+            None => self.set.name(),
+        }
+    }
+
+    /// Where files that come out of the lab are saved, instead of those of the run before.
+    pub(crate) fn out(&self, workspace: &Workspace) -> PathBuf {
+        workspace.target().join("lab/out").join(self.label())
+    }
 }
 
 /// One run, with the name that tells its marks on the console from any other's.
 struct Run {
     name: String,
     set: Set,
+    fittings: Fittings,
     command: Vec<String>,
 }
 
 /// Runs a command in the lab with what is built, and returns its exit code.
 pub(crate) fn run(workspace: &Workspace, cache: &Cache, order: Order) -> Result<u8> {
-    let Order { set, command, limit, show } = order;
-    if is_suite(&command) {
+    Ok(run_and_tell(workspace, cache, order)?.code)
+}
+
+/// Runs a command in the lab with what is built.
+pub(crate) fn run_and_tell(workspace: &Workspace, cache: &Cache, order: Order) -> Result<Ended> {
+    if is_suite(&order.command) {
         needs_suite(workspace)?;
     }
+    let (label, out) = (order.label(), order.out(workspace));
+    let Order { set, purpose: _, fittings, command, limit, show, tolerated } = order;
     let qemu = Qemu::provide(cache)?;
     let kernel = Kernel::provide(cache, set.release, set.pages)?;
     let busybox = kernel::busybox(cache)?;
     let folder = workspace.target().join("lab");
     fs::create_dir_all(&folder)?;
-    let lock = folder.join(format!("{}.lock", set.name()));
+    let lock = folder.join(format!("{label}.lock"));
     let _lock = cache::lock(&lock, "runs the same machine in this checkout")?;
-    let scratch = folder.join(format!("boot-{}", set.name()));
+    let scratch = folder.join(format!("boot-{label}"));
     fs::create_dir_all(&scratch)?;
     let _removed = Removed(scratch.clone());
-    let lab = Run { name: run_name(), set, command };
+    let lab = Run { name: run_name(), set, fittings, command };
     let initrd = scratch.join("initrd");
     let parts = image::Parts { busybox: &busybox, kernel: &kernel };
     image::write(&initrd, workspace, &parts, &lab)?;
-    let boot = Boot { qemu: &qemu, set, kernel: &kernel.image(), initrd: &initrd };
+    let boot = Boot { qemu: &qemu, lab: &lab, kernel: &kernel.image(), initrd: &initrd };
     let mut emulator = boot.command(&scratch)?;
-    let log = folder.join(format!("console-{}.log", set.name()));
-    say::note(format!("booting {} (at most {} s)", set.name(), limit.as_secs()));
+    let log = folder.join(format!("console-{label}.log"));
+    say::note(format!("booting {label} (at most {} s)", limit.as_secs()));
     let started = Instant::now();
     let watch = Watch { run: &lab.name, limit, show, log: &log };
     let booted = boot::boot(&mut emulator, &watch)?;
-    save_files(&booted.report, &folder.join("out").join(set.name()))?;
-    let code = verdict(&booted, &log, limit);
+    save_files(&booted.report, &out)?;
+    let code = verdict(&booted, &log, limit, tolerated);
     let took = say::seconds(started.elapsed());
-    say::note(format!("{} ended with exit code {code} after {took}", set.name()));
-    Ok(code)
+    say::note(format!("{label} ended with exit code {code} after {took}"));
+    Ok(Ended { code, kernel: booted.report.kernel, output: booted.output })
 }
 
 /// Removes a folder that is of no use after the run.
@@ -142,7 +183,7 @@ fn needs_suite(workspace: &Workspace) -> Result<()> {
 /// What the emulator boots.
 struct Boot<'a> {
     qemu: &'a Qemu,
-    set: Set,
+    lab: &'a Run,
     kernel: &'a Path,
     initrd: &'a Path,
 }
@@ -161,7 +202,7 @@ impl Boot<'_> {
 
     /// A better device tree than the emulator's own, where one is needed and can be had.
     fn completed_tree(&self, scratch: &Path) -> Option<PathBuf> {
-        if !self.set.machine.has_incomplete_tree() {
+        if !self.lab.set.machine.has_incomplete_tree() {
             return None;
         }
         let mut command = self.machine().ok()?;
@@ -178,7 +219,7 @@ impl Boot<'_> {
             None => &[],
         };
         let mut command = self.qemu.command(wrapper)?;
-        self.set.machine.set(&mut command);
+        self.lab.set.machine.set(&mut command, &self.lab.fittings)?;
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initrd);
         Ok(command)
     }
@@ -197,44 +238,6 @@ fn save_files(report: &Report, folder: &Path) -> Result<()> {
         say::note(format!("{} bytes from the lab: {}", file.data.len(), path.display()));
     }
     Ok(())
-}
-
-/// Says what went wrong, if anything, and which exit code that is.
-fn verdict(booted: &Booted, log: &Path, limit: Duration) -> u8 {
-    let report = &booted.report;
-    let trouble = |what: &str| {
-        say::note(format!("{what}; the end of the console:\n{}", booted.tail));
-        say::note(format!("the whole console: {}", log.display()));
-    };
-    if !report.kernel.is_empty() {
-        say::note("the kernel complained since the command was started:");
-        for line in &report.kernel {
-            eprintln!("    {line}");
-        }
-    }
-    for problem in &report.damaged {
-        say::note(format!("a file did not come out of the lab: {problem}"));
-    }
-    match (&booted.end, report.exit) {
-        (End::TimeLimit, _) => {
-            trouble(&format!("not done after {} s", limit.as_secs()));
-            TIME_LIMIT
-        }
-        (End::Off, None) => {
-            trouble(if report.started {
-                "the machine stopped before the command ended"
-            } else {
-                "the machine stopped before the command was started"
-            });
-            LAB_FAILED
-        }
-        (End::Off, Some(0)) if !report.kernel.is_empty() => KERNEL_COMPLAINED,
-        (End::Off, Some(0)) if !report.done || !report.damaged.is_empty() => {
-            trouble("the lab did not tell everything");
-            LAB_FAILED
-        }
-        (End::Off, Some(code)) => code,
-    }
 }
 
 fn run_name() -> String {

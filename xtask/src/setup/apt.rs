@@ -69,6 +69,16 @@ impl Apt {
         (!lines.is_empty()).then(|| field(&lines, name))
     }
 
+    /// One field of the newest version of each package; empty for a package without it.
+    pub(crate) fn fields(&self, packages: &[String], name: &str) -> Result<Vec<String>> {
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--no-all-versions"]).args(packages);
+        let text = self.explained(run::output(&mut command))?;
+        let lines: Vec<&str> = text.lines().collect();
+        let stanzas = lines.split(|line| line.is_empty()).filter(|stanza| !stanza.is_empty());
+        Ok(stanzas.map(|stanza| field(stanza, name)).collect())
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = run::command(program);
         command.env("APT_CONFIG", &self.config);

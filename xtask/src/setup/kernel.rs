@@ -87,9 +87,14 @@ impl Kernel {
         self.folder.join("vmlinux")
     }
 
-    /// Uncompressed modules, and the file `order` that lists those to insert.
+    /// The folder of the uncompressed modules.
     pub(crate) fn modules(&self) -> PathBuf {
         self.folder.join("modules")
+    }
+
+    /// The order in which VFIO's modules and these more are inserted.
+    pub(crate) fn module_order(&self, more: &[String]) -> Result<Vec<String>> {
+        modules::order(&self.modules(), more)
     }
 }
 

@@ -4,6 +4,7 @@
 mod apt;
 pub(crate) mod cache;
 mod debian;
+pub(crate) mod dpdk;
 pub(crate) mod kernel;
 mod modules;
 mod need;

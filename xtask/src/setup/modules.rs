@@ -1,21 +1,21 @@
 //! Kernel modules: which ones the lab carries, what each depends on (the module says so itself), and
 //! the order in which they are inserted. It does not insert them; that is the lab's init script.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::run;
 
 /// Inserted at each boot, after what they depend on.
 const INSERTED: [&str; 2] = ["vfio_iommu_spapr_tce", "vfio_pci"];
-/// Only carried, for tests that insert them.
+/// Only carried, for runs that ask for them and tests that insert them.
 const CARRIED: [&str; 3] = ["kvm_hv", "nvme", "e1000e"];
 
-/// Copies the lab's modules out of an extracted kernel, uncompressed, with the file `order`.
+/// Copies the lab's modules out of an extracted kernel, uncompressed.
 pub(crate) fn collect(kernel: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut compressed = BTreeMap::new();
@@ -25,30 +25,40 @@ pub(crate) fn collect(kernel: &Path, folder: &Path) -> Result<()> {
             compressed.insert(plain(stem), file);
         }
     }
-    let mut found = BTreeMap::new();
+    let mut found = BTreeSet::new();
     let mut wanted: Vec<String> = [INSERTED.as_slice(), CARRIED.as_slice()]
         .concat()
         .iter()
         .map(|name| (*name).to_owned())
         .collect();
     while let Some(name) = wanted.pop() {
-        if found.contains_key(&name) {
+        if !found.insert(name.clone()) {
             continue;
         }
         let file =
             compressed.get(&name).with_context(|| format!("the kernel has no module {name}"))?;
         let module = uncompressed(file)?;
-        let depends = depends(&module);
+        wanted.extend(depends(&module));
         fs::write(folder.join(format!("{name}.ko")), module)?;
-        wanted.extend(depends.iter().cloned());
-        found.insert(name, depends);
+    }
+    Ok(())
+}
+
+/// The order in which VFIO's modules and these more are inserted, each after what it depends on.
+pub(crate) fn order(folder: &Path, more: &[String]) -> Result<Vec<String>> {
+    let mut needs = BTreeMap::new();
+    for file in files(folder)? {
+        if let Some(name) = run::file_name(&file).strip_suffix(".ko") {
+            needs.insert(name.to_owned(), depends(&fs::read(&file)?));
+        }
     }
     let mut order = Vec::new();
-    for name in INSERTED {
-        insert_after_needs(name, &found, &mut order);
+    let usual = INSERTED.iter().map(|name| (*name).to_owned());
+    for name in usual.chain(more.iter().map(|name| plain(name))) {
+        ensure!(needs.contains_key(&name), "the lab carries no module {name}");
+        insert_after_needs(&name, &needs, &mut order);
     }
-    fs::write(folder.join("order"), order.join("\n") + "\n")?;
-    Ok(())
+    Ok(order)
 }
 
 /// All files below a folder.
@@ -127,5 +137,20 @@ mod tests {
         let mut order = Vec::new();
         insert_after_needs("pci", &needs, &mut order);
         assert_eq!(order, ["vfio", "core", "pci"]);
+    }
+
+    #[test]
+    fn modules_that_a_run_asks_for_come_after_those_of_vfio() {
+        let folder = std::env::temp_dir().join(format!("xtask-modules-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let modules = ["vfio_iommu_spapr_tce", "vfio_pci", "kvm", "kvm_hv"];
+        for name in modules {
+            let needs = if name == "kvm_hv" { "kvm" } else { "" };
+            fs::write(folder.join(format!("{name}.ko")), format!("\0depends={needs}\0")).unwrap();
+        }
+        assert_eq!(order(&folder, &["kvm-hv".to_owned()]).unwrap(), modules);
+        assert!(order(&folder, &["floppy".to_owned()]).is_err());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,0 +1,184 @@
+//! A recorded program beside this engine: the same demand, done by both.
+
+use serde::Serialize;
+use tce_engine::lease::Timestamp;
+use tce_sim::SimMachine;
+use tce_trace::{
+    demand::{Demand, Theirs},
+    replay::ReplayError,
+    survey::Survey,
+    trace::Trace,
+};
+
+use crate::{
+    decide::Policies,
+    exit::{Exit, Failure},
+    report::Report,
+    run::{self, Options, Silent, Stopped},
+};
+
+use super::job::job;
+
+/// The version of the document.
+pub const FORMAT: &str = "tce-trace-replay/1";
+
+/// What a trace's program wanted, on which machine.
+pub struct Wanted {
+    survey: Survey,
+    demand: Demand,
+}
+
+/// What one side did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// `REGISTER_MEMORY` calls.
+    pub register: u64,
+    /// `UNREGISTER_MEMORY` calls.
+    pub unregister: u64,
+    /// `TCE_CREATE` calls.
+    pub create: u64,
+    /// `TCE_REMOVE` calls.
+    pub remove: u64,
+    /// `MAP_DMA` calls.
+    pub map: u64,
+    /// `UNMAP_DMA` calls.
+    pub unmap: u64,
+    /// All of them.
+    pub calls: u64,
+    /// The windows' sizes together.
+    pub window_bytes: u64,
+    /// The page of the largest window.
+    pub page_bytes: u64,
+    /// What tables were charged, failed attempts included.
+    pub table_charge_bytes: u64,
+    /// The most locked memory.
+    pub locked_peak_bytes: u64,
+    /// The most TCEs set at a time.
+    pub tces_peak: u64,
+    /// Memory that stays pinned, and charges that stay, after all is taken down.
+    pub left_behind_bytes: u64,
+}
+
+/// Both sides.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// [`FORMAT`].
+    pub format: &'static str,
+    /// The recorded program, if it is known.
+    pub command: Vec<String>,
+    /// What the recorded program did.
+    pub theirs: Side,
+    /// What this engine did.
+    pub ours: Side,
+    /// What was left out or assumed.
+    pub notes: Vec<String>,
+    /// The whole run of this engine, as `tce run` reports it.
+    pub run: Report,
+}
+
+impl Comparison {
+    /// How the command ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if !self.run.is_clean() {
+            Exit::LeftBehind
+        } else if self.run.had_broken_policy() {
+            Exit::PolicyBroken
+        } else {
+            Exit::Done
+        }
+    }
+}
+
+/// What the program of a trace wanted.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn wanted(trace: &Trace) -> Result<Wanted, ReplayError> {
+    let survey = Survey::of(trace)?;
+    let demand = Demand::of(trace, &survey)?;
+    Ok(Wanted { survey, demand })
+}
+
+/// Does through the engine what the program wanted, and compares.
+///
+/// # Errors
+/// What stopped the run.
+pub fn compare(
+    trace: &Trace,
+    wanted: &Wanted,
+    policies: &Policies,
+    policy_compiler: String,
+) -> Result<Comparison, Failure> {
+    let Wanted { survey, demand } = wanted;
+    let command = trace.header().command.clone();
+    let name = command.first().map_or("trace", String::as_str);
+    if demand.regions.is_empty() {
+        return Err(Failure::new(Exit::Trace, "the traced program registered no memory")
+            .with("record the program from its start, with all its children"));
+    }
+    let job = job(name, survey, demand)?;
+    let profile = survey.profile();
+    let options = Options {
+        policies,
+        backend: format!("sim:{}", profile.name),
+        policy_compiler,
+        now: Timestamp(0),
+    };
+    let mut machine = SimMachine::new(profile);
+    let run = run::run(&job, &mut machine, &options, &Silent).map_err(|stopped| {
+        let Stopped { failure, .. } = *stopped;
+        failure
+    })?;
+    Ok(Comparison {
+        format: FORMAT,
+        command,
+        theirs: theirs(&demand.theirs),
+        ours: ours(&run),
+        notes: demand.notes.clone(),
+        run,
+    })
+}
+
+const fn theirs(theirs: &Theirs) -> Side {
+    Side {
+        register: theirs.register,
+        unregister: theirs.unregister,
+        create: theirs.create,
+        remove: theirs.remove,
+        map: theirs.map,
+        unmap: theirs.unmap,
+        calls: theirs.calls(),
+        window_bytes: theirs.window_bytes,
+        page_bytes: theirs.page_bytes,
+        table_charge_bytes: theirs.table_charge,
+        locked_peak_bytes: theirs.locked_peak,
+        tces_peak: theirs.tces_peak,
+        left_behind_bytes: theirs.leaked,
+    }
+}
+
+fn ours(run: &Report) -> Side {
+    let calls = &run.calls;
+    let charges = run.windows.iter().filter_map(|window| window.charge);
+    Side {
+        register: calls.register,
+        unregister: calls.unregister,
+        create: calls.create,
+        remove: calls.remove,
+        map: calls.map,
+        unmap: calls.unmap,
+        calls: calls.register
+            + calls.unregister
+            + calls.create
+            + calls.remove
+            + calls.map
+            + calls.unmap,
+        window_bytes: run.windows.iter().map(|window| window.size).sum(),
+        page_bytes: run.windows.iter().max_by_key(|it| it.size).map_or(0, |it| it.page),
+        table_charge_bytes: charges.map(|charge| charge.charged).sum(),
+        locked_peak_bytes: run.locked.during,
+        tces_peak: run.leases.iter().map(|lease| lease.tces_peak).sum(),
+        left_behind_bytes: run.locked.left_behind.saturating_add(run.locked.pinned_left_behind),
+    }
+}
