@@ -22,8 +22,10 @@ use crate::{
 
 mod arguments;
 mod bring_up;
+mod dma;
 mod guard;
 mod kvm;
+mod over;
 mod steps;
 
 /// Proposals for one step, of which one must be harmless.
@@ -85,6 +87,8 @@ struct Draft {
     attached: BTreeMap<u8, u8>,
     /// Containers with a backend.
     backends: BTreeSet<u8>,
+    /// What is tried next, to see what the last step did.
+    next: Option<Step>,
     /// Maps that succeeded, newest last. Not all of them may still be there.
     maps: Vec<Mapped>,
     /// Ranges that were registered, newest last.
@@ -117,6 +121,7 @@ impl Draft {
             added: BTreeSet::new(),
             attached: BTreeMap::new(),
             backends: BTreeSet::new(),
+            next: None,
             maps: Vec::new(),
             ranges: Vec::new(),
             enabled: BTreeSet::new(),
@@ -205,6 +210,11 @@ impl Draft {
     fn windows(&self, container: u8) -> Vec<WindowView> {
         let fd = self.stage.fd(File::Container(container));
         fd.map_or_else(Vec::new, |fd| self.stage.machine().windows(ContainerFd::new(fd)))
+    }
+
+    /// Whether a group's container has a backend.
+    fn has_backend(&self, group: u8) -> bool {
+        self.attached.get(&group).is_some_and(|container| self.backends.contains(container))
     }
 
     fn is_open(&self, file: File) -> bool {

@@ -18,8 +18,9 @@ use crate::{
     step::{Backing, File, Place, Step},
 };
 
-/// Each piece of memory of this size starts with a mark of its own.
+/// Each piece of memory of this size starts with a mark of its own, up to so many in a block.
 const MARKED: u64 = 4096;
+const MARKS_MAX: u64 = 1024;
 /// Blocks are aligned to this, whatever backs them.
 const ALIGN: PageShift = PageShift::M2;
 /// Where no memory is, on any machine.
@@ -27,7 +28,7 @@ const NOWHERE: u64 = 1 << 40;
 /// The driver under which a device is VFIO's.
 const VFIO_DRIVER: &str = "vfio-pci";
 /// Memory of a sequence, at most.
-const MEMORY_MAX: u64 = 256 << 20;
+const MEMORY_MAX: u64 = 2 << 30;
 
 /// Why a step could not be taken at all.
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +213,8 @@ impl<M: Scene> Stage<M> {
         if held.saturating_add(size) > MEMORY_MAX {
             return Ok(Answer::Failed { errno: Errno::ENOMEM });
         }
-        let request =
-            MemoryRequest { size: Bytes::new(size), backing: backing.into(), align: ALIGN };
+        let align = if backing == Backing::Huge1G { PageShift::G1 } else { ALIGN };
+        let request = MemoryRequest { size: Bytes::new(size), backing: backing.into(), align };
         let block = match self.machine.allocate(&request) {
             Ok(block) => block,
             Err(MachineError::NoMemory { errno, .. }) => return Ok(Answer::Failed { errno }),
@@ -221,7 +222,7 @@ impl<M: Scene> Stage<M> {
         };
         self.blocks.push(block);
         let number = u64::try_from(self.blocks.len()).unwrap_or(u64::MAX);
-        for page in 0..size / MARKED {
+        for page in 0..(size / MARKED).min(MARKS_MAX) {
             let mark = 0x7ce << 52 | number << 40 | page;
             let address = HostAddr::new(block.address.raw() + page * MARKED);
             self.machine.write_memory(address, &mark.to_le_bytes())?;

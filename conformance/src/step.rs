@@ -123,6 +123,8 @@ pub enum Backing {
     Memfd,
     /// Huge pages of 2 MiB.
     Huge2M,
+    /// Huge pages of 1 GiB.
+    Huge1G,
 }
 
 impl From<Backing> for machine::Backing {
@@ -131,6 +133,7 @@ impl From<Backing> for machine::Backing {
             Backing::Anonymous => Self::Anonymous,
             Backing::Memfd => Self::Memfd,
             Backing::Huge2M => Self::Hugetlb(PageShift::M2),
+            Backing::Huge1G => Self::Hugetlb(PageShift::G1),
         }
     }
 }
@@ -172,7 +175,7 @@ impl From<Eeh> for EehOperation {
 #[serde(tag = "do", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the arguments are those of tce_engine::kernel's operations")]
 pub enum Step {
-    /// Memory, each 4 KiB of it marked. Blocks are numbered in the order of their steps.
+    /// Memory, each 4 KiB of its first 4 MiB marked. Blocks are numbered in the order of their steps.
     Allocate {
         backing: Backing,
         #[serde(with = "hex")]

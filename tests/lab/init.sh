@@ -36,6 +36,9 @@ if [ -f "$pool" ]; then
     mount -t hugetlbfs -o pagesize=2M none /dev/hugepages
 fi
 
+pool=/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages
+[ -f "$pool" ] && echo "$TCE_LAB_GIANT_PAGES" >"$pool"
+
 dmesg -c >/lab/boot.log
 mark start
 (cd /root && exec sh /lab/command) </dev/null 2>&1

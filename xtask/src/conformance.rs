@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use crate::lab::fittings::Device;
 use crate::lab::machine::Machine;
 use crate::lab::{self, Ended, Order, Set, Show};
 use crate::say;
@@ -37,6 +38,10 @@ const LONG: u64 = 100_000;
 const STEPS_PER_BOOT: u64 = 25_000;
 /// Operations of one sequence.
 const LENGTH: u64 = 250;
+/// What the machines are fitted with: two groups everywhere, and memory of every backing.
+const GROUPS: usize = 2;
+const MEMORY_MIB: u32 = 4096;
+const GIANT_PAGES: u32 = 1;
 /// A boot, and an operation on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const STEP_LIMIT: Duration = Duration::from_millis(60);
@@ -109,6 +114,9 @@ impl Plan {
         let mut order = Order::usual(part.set, command, limit, Show::Nothing);
         order.purpose = Some("conformance");
         order.tolerated = &TOLERATED;
+        order.fittings.devices = vec![Device::Edu; GROUPS];
+        order.fittings.memory_mib = MEMORY_MIB;
+        order.fittings.giant_pages = GIANT_PAGES;
         if part.set.machine.is_powernv() {
             order.fittings.modules = vec!["kvm_hv".to_owned()];
         }

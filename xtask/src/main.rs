@@ -3,6 +3,7 @@
 
 mod conformance;
 mod lab;
+mod mutations;
 mod peers;
 mod plugins;
 mod power;
@@ -58,6 +59,11 @@ enum Task {
     Lab(LabArgs),
     /// Hold the simulated kernel against real ones in the lab, with random operations.
     Conformance(ConformanceArgs),
+    /// Make deliberate mistakes in the simulated kernel, or only those named: each must be caught.
+    Mutations {
+        /// Names in conformance/mutations.toml. [default: all]
+        names: Vec<String>,
+    },
     /// Run the benchmarks, or only those named.
     Bench {
         #[arg(value_parser = BENCHMARKS)]
@@ -158,6 +164,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
         Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,
+        Task::Mutations { names } => mutations::run(&workspace, &names)?,
         Task::Bench { names } => bench(&workspace, &cache, &names)?,
         Task::Setup => {
             setup::everything(&cache)?;

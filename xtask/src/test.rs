@@ -11,7 +11,7 @@ use crate::setup::cache::Cache;
 use crate::setup::kernel::{Pages, Release};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{conformance, peers, plugins, power, reference, run, setup};
+use crate::{conformance, mutations, peers, plugins, power, reference, run, setup};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,7 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         conformance::run(workspace, cache, &plan)
     })?;
     if tier == Tier::Full {
+        steps.run("mutations", "cargo xtask mutations", || mutations::run(workspace, &[]))?;
         let record = || {
             peers::build(workspace)?;
             peers::run(workspace, cache, Show::Command)

@@ -1,10 +1,14 @@
 //! The way to a container in which mappings can be made.
 
+use tce_engine::addr::PageShift;
+
 use super::{Draft, arguments::one_in};
 use crate::step::{Backing, File, Place, Step};
 
 /// The number of sPAPR TCE v2.
 pub(super) const SPAPR_TCE_V2: u32 = 7;
+/// One sequence in so many has a huge page of 1 GiB: clearing it takes long.
+const GIANT_ONE_IN: u32 = 16;
 /// Blocks of memory in a sequence.
 const BLOCKS: usize = 4;
 
@@ -44,6 +48,11 @@ impl Draft {
         }
     }
 
+    fn has_giant_page(&self) -> bool {
+        let mut pools = self.simulated.profile().hugetlb.iter();
+        pools.any(|pool| pool.page == PageShift::G1 && pool.free > 0)
+    }
+
     /// Whether the last step made this container's backend.
     fn is_fresh(&self, container: u8) -> bool {
         let made = |step: &Step| matches!(step, Step::SetIommu { file, .. } if *file == File::Container(container));
@@ -55,6 +64,9 @@ impl Draft {
         let (backing, size) = match number {
             0 => (Backing::Anonymous, 4 << 20),
             1 => (Backing::Memfd, 2 << 20),
+            2 if self.has_giant_page() && one_in(&mut self.rng, GIANT_ONE_IN) => {
+                (Backing::Huge1G, 1 << 30)
+            }
             2 if !one_in(&mut self.rng, 3) => (Backing::Huge2M, 4 << 20),
             _ => (Backing::Anonymous, 1 << 20),
         };

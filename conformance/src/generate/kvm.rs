@@ -47,6 +47,8 @@ impl Draft {
         });
         let page_shift = match self.rng.u8(..8) {
             0 => any(&mut self.rng, &[11, 12, 16, 21, 24, 34, 35]).unwrap_or(12),
+            // A guest's page may be larger than the hardware's.
+            1..=2 => shift + 4,
             _ => shift,
         };
         let pages = |bytes: u64| bytes.checked_shr(page_shift).unwrap_or(0);

@@ -1,23 +1,31 @@
 //! Proposals for the next step.
 
-use tce_engine::kernel::ContainerFd;
+use tce_engine::kernel::Platform;
 use tce_sim::WindowView;
 
 use super::{
-    Draft, Mapped,
+    Draft,
     arguments::{any, near, one_in, pages},
     bring_up::SPAPR_TCE_V2,
 };
 use crate::step::{Eeh, File, Place, Step};
 
+/// Registered ranges that are unregistered again; older ones mostly are no more.
+const RECENT_RANGES: usize = 6;
 /// Entries of a table that is not lazily allocated, as `log2`: clearing more takes a slow machine too long.
 const ENTRIES_SHIFT_MAX: u32 = 18;
 /// Entries of a table with levels.
 const LEVELLED_ENTRIES_SHIFT_MAX: u32 = 34;
-const READ_WRITE: u32 = 3;
+/// Entries of a table that a host's kernel cannot allocate in one piece (`MAX_PAGE_ORDER`). A partition's firmware can, and
+/// clearing them would take it hours.
+const TOO_LARGE_ENTRIES_SHIFT: u32 = 22;
+pub(super) const READ_WRITE: u32 = 3;
 
 impl Draft {
     pub(super) fn propose(&mut self) -> Step {
+        if let Some(step) = self.next.take() {
+            return step;
+        }
         if self.has_guest && one_in(&mut self.rng, 6) {
             return self.kvm();
         }
@@ -38,6 +46,7 @@ impl Draft {
             500..560 => self.unregister(file),
             560..620 => self.create(file),
             620..665 => self.remove(file),
+            940..980 => self.map_over(file),
             665..760 => self.ask(file),
             760..770 => self.kvm(),
             770..800 => self.unregister(file),
@@ -80,7 +89,7 @@ impl Draft {
         start.wrapping_add(index * page)
     }
 
-    fn map(&mut self, file: File) -> Step {
+    pub(super) fn map(&mut self, file: File) -> Step {
         let is_enabled =
             matches!(file, File::Container(container) if self.enabled.contains(&container));
         if !is_enabled && !one_in(&mut self.rng, 6) {
@@ -93,15 +102,17 @@ impl Draft {
         let memory = self.registered(page, count);
         let flags = match self.rng.u8(..20) {
             0 => self.rng.u32(..16),
-            1..=3 => 1,
+            1 => 0,
+            2..=3 => 1,
             4..=6 => 2,
             _ => READ_WRITE,
         };
+        let is_odd = flags & READ_WRITE == 0 && self.rng.bool();
         Step::Map {
             file,
             flags,
             memory: Place { offset: near(&mut self.rng, memory.offset, page), ..memory },
-            iova: near(&mut self.rng, iova, page),
+            iova: if is_odd { iova | 1 } else { near(&mut self.rng, iova, page) },
             size: near(&mut self.rng, count * page, page),
         }
     }
@@ -173,8 +184,9 @@ impl Draft {
 
     fn unregister(&mut self, file: File) -> Step {
         let unit = self.simulated.profile().page_shift.bytes().raw();
+        let recent = self.ranges.len().saturating_sub(RECENT_RANGES);
         let (memory, size) =
-            any(&mut self.rng, &self.ranges).unwrap_or_else(|| (self.place(unit), unit));
+            any(&mut self.rng, &self.ranges[recent..]).unwrap_or_else(|| (self.place(unit), unit));
         Step::Unregister {
             file,
             memory: Place { offset: near(&mut self.rng, memory.offset, unit), ..memory },
@@ -198,8 +210,12 @@ impl Draft {
             _ => 1,
         };
         let entries_max = if levels > 1 { LEVELLED_ENTRIES_SHIFT_MAX } else { ENTRIES_SHIFT_MAX };
-        let entries_shift = match self.rng.u8(..6) {
-            0 => self.rng.u32(..=entries_max),
+        let entries_shift = match self.rng.u8(..18) {
+            0..=2 => self.rng.u32(..=entries_max),
+            // A level that is too large to be had.
+            3 if self.simulated.profile().platform == Platform::Powernv => {
+                self.rng.u32(TOO_LARGE_ENTRIES_SHIFT..=40)
+            }
             _ => self.rng.u32(4..=ENTRIES_SHIFT_MAX),
         };
         let size = 1_u64.checked_shl(page_shift.saturating_add(entries_shift)).unwrap_or(1 << 63);
@@ -246,13 +262,13 @@ impl Draft {
             0 => Step::OpenGroup { group },
             1 if !self.is_open(File::Container(container)) => Step::OpenContainer { container },
             2 => {
-                let backend = match self.rng.u8(..5) {
-                    0 => any(&mut self.rng, &[0, 1, 3, 5, 8]).unwrap_or(1),
+                let backend = match self.rng.u8(..3) {
+                    0 => any(&mut self.rng, &[0, 1, 3, 5, 5, 5, 8]).unwrap_or(1),
                     _ => SPAPR_TCE_V2,
                 };
                 Step::SetIommu { file: self.container_file(), backend }
             }
-            3 if self.has_devices => Step::OpenDevice { device: group },
+            3 if self.has_devices || !self.has_backend(group) => Step::OpenDevice { device: group },
             _ => Step::SetContainer { file: self.group_file(), container: self.container_file() },
         }
     }
@@ -293,57 +309,11 @@ impl Draft {
             6 => self.unregister(file),
             7 => self.create(file),
             8 => self.remove(file),
+            9 if self.has_guest => self.kvm(),
             9 => self.eeh(file),
             10 => Step::SetContainer { file: self.group_file(), container: file },
             _ => self.ask(file),
         };
         Step::Elsewhere { step: Box::new(step) }
-    }
-
-    fn transfer(&mut self) -> Step {
-        let device = self.group();
-        let is_edu = self.stage.seats().get(usize::from(device)).is_some_and(|seat| seat.is_edu);
-        if !is_edu || !self.is_open(File::Device(device)) || self.maps.is_empty() {
-            return Step::GroupStatus { file: File::Group(device) };
-        }
-        let (from, to) = (self.dma_address(), self.dma_address());
-        let bytes = any(&mut self.rng, &[8, 8, 16, 64, 512, 4096]).unwrap_or(8);
-        Step::Transfer { device, from, to, bytes, watch: self.behind(to) }
-    }
-
-    fn dma_address(&mut self) -> u64 {
-        let mapped = self.rng.choice(self.maps.iter().rev().take(8).copied());
-        let mapped = mapped.unwrap_or(Mapped { container: 0, iova: 0, size: 1 << 12 });
-        let page = self.rng.u64(..(mapped.size >> 12).max(1)) << 12;
-        // Now and then across the page's end.
-        let within = if one_in(&mut self.rng, 6) { 0xff8 } else { 0 };
-        mapped.iova.wrapping_add(page).wrapping_add(within)
-    }
-
-    /// Where in memory an address leads, in whichever container knows it.
-    fn behind(&self, iova: u64) -> Place {
-        let start = Place { block: Some(0), offset: 0 };
-        let found = self.maps.iter().rev().find_map(|mapped| {
-            let fd = self.stage.fd(File::Container(mapped.container))?;
-            let container = ContainerFd::new(fd);
-            let machine = self.stage.machine();
-            let view = machine.tce(container, tce_engine::addr::Iova::new(iova))?;
-            let window = machine.windows(container).into_iter().find(|window| {
-                let end = window.start.raw().saturating_add(window.size.raw());
-                (window.start.raw()..end).contains(&iova)
-            })?;
-            let within = iova & (window.page_shift.bytes().raw() - 1);
-            self.place_of(view.address.raw().wrapping_add(within))
-        });
-        found.unwrap_or(start)
-    }
-
-    pub(super) fn place_of(&self, address: u64) -> Option<Place> {
-        let blocks = self.stage.blocks().iter().enumerate();
-        let inside = |start: u64, size: u64| (start..start + size).contains(&address);
-        let (number, block) =
-            blocks.into_iter().find(|(_, block)| inside(block.address.raw(), block.size.raw()))?;
-        let offset = address - block.address.raw();
-        Some(Place { block: Some(u8::try_from(number).ok()?), offset })
     }
 }

@@ -52,12 +52,13 @@ pub(crate) struct Carried {
 /// What a machine is fitted with.
 #[derive(Clone, Debug)]
 pub(crate) struct Fittings {
-    /// On a powernv machine each stands behind a port of its own, in this order, and so in a group of
-    /// its own; on pseries all share one group.
+    /// Each stands behind a port or a host bridge of its own, in this order, and so in a group of its own.
     pub(crate) devices: Vec<Device>,
     pub(crate) memory_mib: u32,
     /// Huge pages of 2 MiB reserved at boot.
     pub(crate) huge_pages: u32,
+    /// The same of 1 GiB.
+    pub(crate) giant_pages: u32,
     /// Modules that are inserted after VFIO's, each after what it depends on.
     pub(crate) modules: Vec<String>,
     pub(crate) files: Vec<Carried>,
@@ -71,6 +72,7 @@ impl Fittings {
             devices: vec![Device::Edu; edus],
             memory_mib: MEMORY_MIB,
             huge_pages: HUGE_PAGES,
+            giant_pages: 0,
             modules: Vec::new(),
             files: Vec::new(),
         }

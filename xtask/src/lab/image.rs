@@ -81,6 +81,7 @@ fn environment(lab: &Run) -> String {
         ("PAGES", set.pages.name()),
         ("DEVICES", &identities.join(" ")),
         ("HUGE_PAGES", &lab.fittings.huge_pages.to_string()),
+        ("GIANT_PAGES", &lab.fittings.giant_pages.to_string()),
     ]
     .map(|(name, value)| format!("export TCE_LAB_{name}={}\n", quote::word(value)))
     .concat()

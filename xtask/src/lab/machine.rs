@@ -49,12 +49,25 @@ impl Machine {
             qemu.args(["-machine", "pseries", "-cpu", "power9", "-nodefaults", "-vga", "none"]);
         }
         for (port, device) in devices.iter().enumerate() {
-            let bus = if self.is_powernv() { format!(",bus=pcie.{port}") } else { String::new() };
-            qemu.args(["-device", &format!("{}{bus}", device.argument())]);
+            let bus = self.bus(port, qemu);
+            qemu.args(["-device", &format!("{},bus={bus}", device.argument())]);
         }
         qemu.args(["-smp", "1", "-m", &format!("{}M", fittings.memory_mib)]);
         qemu.args(["-display", "none", "-no-reboot"]);
         Ok(())
+    }
+
+    /// The bus of a device, so that it is in a group of its own: behind a port, or behind a host bridge that is made for it.
+    fn bus(self, number: usize, qemu: &mut Command) -> String {
+        match (self, number) {
+            (Self::Powernv9 | Self::Powernv10, port) => format!("pcie.{port}"),
+            (Self::Pseries, 0) => "pci.0".to_owned(),
+            (Self::Pseries, bridge) => {
+                let argument = format!("spapr-pci-host-bridge,index={bridge},id=bridge{bridge}");
+                qemu.args(["-device", &argument]);
+                format!("bridge{bridge}.0")
+            }
+        }
     }
 
     /// Whether the emulator's device tree lacks what a real machine's tells.
@@ -84,6 +97,15 @@ mod tests {
         let line = shown(Machine::Powernv9, &fittings).unwrap();
         assert!(line.contains("-device edu,dma_mask=0xffffffffffffffff,bus=pcie.0 "), "{line}");
         assert!(line.contains("-device e1000e,romfile=,bus=pcie.1 "), "{line}");
+    }
+
+    #[test]
+    fn each_further_device_of_a_partition_has_a_host_bridge_of_its_own() {
+        let fittings = Fittings { devices: vec![Device::Edu; 2], ..Fittings::of(Machine::Pseries) };
+        let line = shown(Machine::Pseries, &fittings).unwrap();
+        let second = "-device spapr-pci-host-bridge,index=1,id=bridge1 -device edu,dma_mask=0xffffffffffffffff,bus=bridge1.0 ";
+        assert!(line.contains("edu,dma_mask=0xffffffffffffffff,bus=pci.0 "), "{line}");
+        assert!(line.contains(second), "{line}");
     }
 
     #[test]
