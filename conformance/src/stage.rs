@@ -1,6 +1,6 @@
 //! A machine with names for its descriptors and its memory, on which steps are taken.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tce_engine::{
     addr::{Bytes, HostAddr, Iova, PageShift},
@@ -27,6 +27,8 @@ const ALIGN: PageShift = PageShift::M2;
 const NOWHERE: u64 = 1 << 40;
 /// The driver under which a device is VFIO's.
 const VFIO_DRIVER: &str = "vfio-pci";
+/// How long to wait for memory that is about to come back, each time.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Memory of a sequence, at most.
 const MEMORY_MAX: u64 = 2 << 30;
 
@@ -57,6 +59,11 @@ pub trait Scene: Machine {
         &self,
         operation: impl FnOnce(&mut Self::Kernel) -> Answer,
     ) -> Result<Answer, StageError>;
+
+    /// How often it is worth while to wait for memory that is about to come back.
+    fn pauses(&self) -> u32 {
+        0
+    }
 }
 
 /// A machine with names.
@@ -215,7 +222,7 @@ impl<M: Scene> Stage<M> {
         }
         let align = if backing == Backing::Huge1G { PageShift::G1 } else { ALIGN };
         let request = MemoryRequest { size: Bytes::new(size), backing: backing.into(), align };
-        let block = match self.machine.allocate(&request) {
+        let block = match self.allocate_patiently(&request) {
             Ok(block) => block,
             Err(MachineError::NoMemory { errno, .. }) => return Ok(Answer::Failed { errno }),
             Err(error) => return Err(error.into()),
@@ -228,6 +235,25 @@ impl<M: Scene> Stage<M> {
             self.machine.write_memory(address, &mark.to_le_bytes())?;
         }
         Ok(Answer::Returned { value: 0 })
+    }
+
+    /// Huge pages of the sequence before come back a little after its process has ended: the kernel lets go of
+    /// registered memory behind an RCU grace period (`mm_iommu_release`).
+    fn allocate_patiently(&mut self, request: &MemoryRequest) -> Result<MemoryRange, MachineError> {
+        let mut pauses = self.machine.pauses();
+        loop {
+            let result = self.machine.allocate(request);
+            let may_come_back = matches!(
+                result,
+                Err(MachineError::NoMemory { errno: Errno::ENOMEM, .. })
+                    if matches!(request.backing, tce_engine::machine::Backing::Hugetlb(_))
+            );
+            if !may_come_back || pauses == 0 {
+                return result;
+            }
+            pauses -= 1;
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn transfer(

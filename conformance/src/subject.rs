@@ -127,6 +127,8 @@ impl Subject for Real {
     }
 }
 
+/// Pauses in which memory of the process before may come back.
+const PAUSES_MAX: u32 = 100;
 /// What a line starts with that tells why there are no more outcomes.
 const FAILED: &str = "failed: ";
 
@@ -178,5 +180,9 @@ impl Scene for VfioMachine {
         done.map_err(|error| StageError::Elsewhere(error.to_string()))?
             .map_err(|error| StageError::Elsewhere(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| StageError::Elsewhere(error.to_string()))
+    }
+
+    fn pauses(&self) -> u32 {
+        PAUSES_MAX
     }
 }

@@ -28,7 +28,8 @@ impl Draft {
             Step::CreateVm => self.is_open(File::Vm),
             Step::CreateLink => self.is_open(File::Link),
             Step::CreateTable { table, .. } => self.is_open(File::Table(*table)),
-            Step::Elsewhere { step } => self.is_forbidden(step),
+            // What another process opens and closes is its own affair, and ends with it.
+            Step::Elsewhere { step } => opens_or_closes(step) || self.is_forbidden(step),
             _ => false,
         }
     }
@@ -65,6 +66,17 @@ impl Draft {
             region.mapped > 0 && (size > LEAK_MAX || region.page_shift > system_page)
         })
     }
+}
+
+const fn opens_or_closes(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Close { .. }
+            | Step::CreateVm
+            | Step::OpenContainer { .. }
+            | Step::OpenGroup { .. }
+            | Step::OpenDevice { .. }
+    )
 }
 
 /// The kernel's arithmetic underflows there (`tce_iommu_create_table`).
