@@ -10,6 +10,9 @@ use crate::{
     kernel::{GroupNumber, Kernel, MemoryRange},
 };
 
+/// The driver that makes a PCI device VFIO's.
+pub const VFIO_PCI: &str = "vfio-pci";
+
 /// What backs a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
@@ -43,6 +46,14 @@ pub struct GroupDevice {
     pub id: (u16, u16),
     /// Whether this device keeps its group from being viable.
     pub blocks_group: bool,
+}
+
+impl GroupDevice {
+    /// Whether it is VFIO's: `vfio-pci` drives it.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.driver.as_deref() == Some(VFIO_PCI)
+    }
 }
 
 /// Why a machine could not do what was asked of it.

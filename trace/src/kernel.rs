@@ -232,17 +232,7 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
         let raw = self.kernel.eeh(container, operation);
-        let operation = match operation {
-            EehOperation::Disable => 0,
-            EehOperation::Enable => 1,
-            EehOperation::UnfreezeIo => 2,
-            EehOperation::UnfreezeDma => 3,
-            EehOperation::GetState => 4,
-            EehOperation::ResetDeactivate => 5,
-            EehOperation::ResetHot => 6,
-            EehOperation::ResetFundamental => 7,
-            EehOperation::Configure => 8,
-        };
+        let operation = operation.number();
         self.noted(Call::Eeh { container: container.fd(), operation }, raw)
     }
 

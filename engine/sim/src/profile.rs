@@ -5,13 +5,12 @@
 
 use tce_engine::{
     addr::{Bytes, Iova, PageShift},
-    kernel::{GroupNumber, Platform},
+    kernel::{GroupNumber, Platform, SpaprInfo},
 };
 
 mod devices;
 mod version;
 
-pub(crate) use devices::VFIO_DRIVER;
 pub use devices::{DeviceModel, DeviceProfile, GroupProfile};
 pub use version::KernelVersion;
 
@@ -24,6 +23,8 @@ pub(crate) const POWERNV_LEVELS_MAX: u32 = 5;
 const PAGE_SIZES_PHB4: u64 = 0x4021_1000;
 /// The same for PHB3: 4K, 64K, 16M, 256M.
 const PAGE_SIZES_PHB3: u64 = 0x1101_1000;
+/// The one that only PHB3 has: 16M.
+const PAGE_SIZE_16M: u64 = 1 << 24;
 /// What QEMU's pseries offers: 4K, 64K, 2M, 16M.
 const PAGE_SIZES_PSERIES: u64 = 0x0121_1000;
 
@@ -218,6 +219,22 @@ impl Profile {
             groups: devices::pseries_groups(),
             ..Self::powernv9()
         }
+    }
+
+    /// A machine whose `TCE_GET_INFO` says this, otherwise like the one of these profiles that comes closest.
+    #[must_use]
+    pub fn like(platform: Platform, info: &SpaprInfo) -> Self {
+        let mut profile = match platform {
+            Platform::Pseries => Self::pseries(),
+            Platform::Powernv if info.page_sizes & PAGE_SIZE_16M != 0 => Self::powernv8(),
+            Platform::Powernv => Self::powernv9(),
+        };
+        profile.page_sizes = info.page_sizes;
+        profile.windows_max = info.windows_max;
+        profile.levels_max = info.levels_max;
+        profile.default_window = Bytes::new(info.dma32_window_size.into());
+        profile.slot_starts[0] = Iova::new(info.dma32_window_start.into());
+        profile
     }
 
     /// Whether containers of the second version can be had (`max_dynamic_windows_supported`).

@@ -12,16 +12,13 @@ use std::marker::PhantomData;
 use nix::sys::ioctl::ioctl_num_type as Request;
 use vfio_bindings::bindings::vfio::{VFIO_BASE, VFIO_TYPE};
 pub(crate) use vfio_bindings::bindings::vfio::{
-    VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_EEH_PE_CONFIGURE, VFIO_EEH_PE_DISABLE,
-    VFIO_EEH_PE_ENABLE, VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_RESET_DEACTIVATE,
-    VFIO_EEH_PE_RESET_FUNDAMENTAL, VFIO_EEH_PE_RESET_HOT, VFIO_EEH_PE_UNFREEZE_DMA,
-    VFIO_EEH_PE_UNFREEZE_IO, VFIO_GROUP_FLAGS_CONTAINER_SET, VFIO_GROUP_FLAGS_VIABLE,
-    VFIO_IOMMU_SPAPR_INFO_DDW, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
-    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
-    VFIO_PCI_REQ_IRQ_INDEX, vfio_eeh_pe_err, vfio_eeh_pe_op, vfio_eeh_pe_op__bindgen_ty_1,
-    vfio_group_status, vfio_iommu_spapr_register_memory, vfio_iommu_spapr_tce_create,
-    vfio_iommu_spapr_tce_info, vfio_iommu_spapr_tce_remove, vfio_iommu_type1_dma_map,
-    vfio_iommu_type1_dma_unmap, vfio_region_info,
+    VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_GROUP_FLAGS_CONTAINER_SET,
+    VFIO_GROUP_FLAGS_VIABLE, VFIO_IOMMU_SPAPR_INFO_DDW, VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX,
+    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_REQ_IRQ_INDEX, vfio_eeh_pe_err, vfio_eeh_pe_op,
+    vfio_eeh_pe_op__bindgen_ty_1, vfio_group_status, vfio_iommu_spapr_register_memory,
+    vfio_iommu_spapr_tce_create, vfio_iommu_spapr_tce_info, vfio_iommu_spapr_tce_remove,
+    vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap, vfio_region_info,
 };
 
 pub(crate) mod kvm;
@@ -150,14 +147,26 @@ calls! {
 const _: () = {
     use std::mem::offset_of;
 
-    use tce_engine::kernel::Extension;
+    use tce_engine::kernel::{EehOperation, Extension};
     use vfio_bindings::bindings::vfio::{
-        VFIO_EEH, VFIO_SPAPR_TCE_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU, vfio_irq_set,
+        VFIO_EEH, VFIO_EEH_PE_CONFIGURE, VFIO_EEH_PE_DISABLE, VFIO_EEH_PE_ENABLE,
+        VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_RESET_DEACTIVATE, VFIO_EEH_PE_RESET_FUNDAMENTAL,
+        VFIO_EEH_PE_RESET_HOT, VFIO_EEH_PE_UNFREEZE_DMA, VFIO_EEH_PE_UNFREEZE_IO,
+        VFIO_SPAPR_TCE_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU, vfio_irq_set,
     };
 
     assert!(VFIO_SPAPR_TCE_IOMMU == Extension::SpaprTceV1.number());
     assert!(VFIO_EEH == Extension::Eeh.number());
     assert!(VFIO_SPAPR_TCE_v2_IOMMU == Extension::SpaprTceV2.number());
+    assert!(VFIO_EEH_PE_DISABLE == EehOperation::Disable.number());
+    assert!(VFIO_EEH_PE_ENABLE == EehOperation::Enable.number());
+    assert!(VFIO_EEH_PE_UNFREEZE_IO == EehOperation::UnfreezeIo.number());
+    assert!(VFIO_EEH_PE_UNFREEZE_DMA == EehOperation::UnfreezeDma.number());
+    assert!(VFIO_EEH_PE_GET_STATE == EehOperation::GetState.number());
+    assert!(VFIO_EEH_PE_RESET_DEACTIVATE == EehOperation::ResetDeactivate.number());
+    assert!(VFIO_EEH_PE_RESET_HOT == EehOperation::ResetHot.number());
+    assert!(VFIO_EEH_PE_RESET_FUNDAMENTAL == EehOperation::ResetFundamental.number());
+    assert!(VFIO_EEH_PE_CONFIGURE == EehOperation::Configure.number());
     assert!(offset_of!(IrqEvent, event) == size_of::<vfio_irq_set>());
     assert!(VFIO_IOMMU_SPAPR_INFO_DDW == 1);
     assert!(VFIO_DMA_MAP_FLAG_READ == tce_engine::kernel::MAP_READ);

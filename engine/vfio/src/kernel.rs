@@ -237,22 +237,11 @@ impl Kernel for VfioKernel {
     }
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
-        let op = match operation {
-            EehOperation::Disable => abi::VFIO_EEH_PE_DISABLE,
-            EehOperation::Enable => abi::VFIO_EEH_PE_ENABLE,
-            EehOperation::UnfreezeIo => abi::VFIO_EEH_PE_UNFREEZE_IO,
-            EehOperation::UnfreezeDma => abi::VFIO_EEH_PE_UNFREEZE_DMA,
-            EehOperation::GetState => abi::VFIO_EEH_PE_GET_STATE,
-            EehOperation::ResetDeactivate => abi::VFIO_EEH_PE_RESET_DEACTIVATE,
-            EehOperation::ResetHot => abi::VFIO_EEH_PE_RESET_HOT,
-            EehOperation::ResetFundamental => abi::VFIO_EEH_PE_RESET_FUNDAMENTAL,
-            EehOperation::Configure => abi::VFIO_EEH_PE_CONFIGURE,
-        };
         let no_error = abi::vfio_eeh_pe_err::default();
         let mut eeh = abi::vfio_eeh_pe_op {
             argsz: argsz::<abi::vfio_eeh_pe_op>(),
             flags: 0,
-            op,
+            op: operation.number(),
             __bindgen_anon_1: abi::vfio_eeh_pe_op__bindgen_ty_1 { err: no_error },
         };
         self.ask(container.fd(), &abi::EEH_PE_OP, &mut eeh)

@@ -32,12 +32,6 @@ impl Release {
         Some(Self::new(major, minor, patch))
     }
 
-    /// Its numbers: major, minor, patch.
-    #[must_use]
-    pub const fn numbers(self) -> (u32, u32, u32) {
-        (self.major, self.minor, self.patch)
-    }
-
     /// What this release is good for. Distributions mend more than their numbers tell, so a trap
     /// named here may be gone.
     #[must_use]

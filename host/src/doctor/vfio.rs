@@ -1,6 +1,6 @@
 //! Modules, the container's node, and the backend behind it.
 
-use tce_engine::errno::Errno;
+use tce_engine::{errno::Errno, machine::GroupDevice};
 use tce_vfio::survey::{ContainerNode, Module, ModuleState, Survey};
 
 use super::check::{Check, Mark, Remedy};
@@ -50,7 +50,7 @@ fn state(survey: &Survey, module: &Module) -> ModuleState {
         }
         _ => {
             let mut devices = survey.groups.iter().flat_map(|group| &group.devices);
-            devices.any(|device| device.driver.as_deref() == Some("vfio-pci"))
+            devices.any(GroupDevice::is_bound)
         }
     };
     match module.state {

@@ -159,7 +159,7 @@ impl Replay {
                 kernel.map(fd, MapCall { flags, address, iova, size })
             }
             Call::Unmap { iova, size, .. } => kernel.unmap(fd, UnmapCall { iova, size }),
-            Call::Eeh { operation, .. } => kernel.eeh(fd, eeh_operation(operation)?),
+            Call::Eeh { operation, .. } => kernel.eeh(fd, EehOperation::from_number(operation)?),
             _ => return None,
         };
         Some(Simulated::of(raw.into()))
@@ -233,19 +233,4 @@ fn opened_as(opened: Result<Fd, Errno>) -> Simulated {
         }
         Err(errno) => Simulated::of(Answer::Failed(errno)),
     }
-}
-
-const fn eeh_operation(number: u32) -> Option<EehOperation> {
-    Some(match number {
-        0 => EehOperation::Disable,
-        1 => EehOperation::Enable,
-        2 => EehOperation::UnfreezeIo,
-        3 => EehOperation::UnfreezeDma,
-        4 => EehOperation::GetState,
-        5 => EehOperation::ResetDeactivate,
-        6 => EehOperation::ResetHot,
-        7 => EehOperation::ResetFundamental,
-        8 => EehOperation::Configure,
-        _ => return None,
-    })
 }

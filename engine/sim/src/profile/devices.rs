@@ -1,15 +1,13 @@
 //! Groups and devices of a profile.
 
-use tce_engine::kernel::GroupNumber;
+use tce_engine::{kernel::GroupNumber, machine::VFIO_PCI};
 
 /// QEMU's educational device.
 const EDU_ID: (u16, u16) = (0x1234, 0x11e8);
 /// A Broadcom BCM5719.
 const NIC_ID: (u16, u16) = (0x14e4, 0x1657);
-/// The driver under which a device is VFIO's.
-pub(crate) const VFIO_DRIVER: &str = "vfio-pci";
 /// Drivers that leave DMA to others (`driver_managed_dma`), so that they do not block a group.
-const HARMLESS_DRIVERS: [&str; 3] = [VFIO_DRIVER, "pci-stub", "pcieport"];
+const HARMLESS_DRIVERS: [&str; 3] = [VFIO_PCI, "pci-stub", "pcieport"];
 
 /// What a device does when it is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ impl DeviceProfile {
         Self {
             address: address.to_owned(),
             id: EDU_ID,
-            driver: Some(VFIO_DRIVER.to_owned()),
+            driver: Some(VFIO_PCI.to_owned()),
             model: DeviceModel::Edu,
         }
     }
@@ -72,7 +70,7 @@ impl DeviceProfile {
 
     /// Whether VFIO holds it.
     pub(crate) fn is_vfio(&self) -> bool {
-        self.driver.as_deref() == Some(VFIO_DRIVER)
+        self.driver.as_deref() == Some(VFIO_PCI)
     }
 
     /// Whether it owns its group's DMA for the host (`iommu_device_use_default_domain`).

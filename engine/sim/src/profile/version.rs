@@ -18,6 +18,17 @@ impl KernelVersion {
         Self { major, minor, patch }
     }
 
+    /// The version in a release as `uname -r` says it, such as `6.12.107+deb13-powerpc64le`. `None` unless it starts
+    /// with at least two numbers.
+    #[must_use]
+    pub fn parse(release: &str) -> Option<Self> {
+        let is_other = |it: char| !it.is_ascii_digit() && it != '.';
+        let mut numbers = release.split(is_other).next()?.split('.').map(str::parse);
+        let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let patch = numbers.next().and_then(Result::ok).unwrap_or(0);
+        Some(Self::new(major, minor, patch))
+    }
+
     /// Whether `iommu_tce_check_ioba` looks at the number of pages: 0b271f7d7f5e, stable in 7.2.8, 6.12.112, 6.1.189.
     pub(crate) fn checks_unmap_range(self) -> bool {
         match (self.major, self.minor) {
@@ -64,6 +75,16 @@ impl KernelVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_has_three_numbers() {
+        let version = KernelVersion::parse;
+        assert_eq!(version("6.12.107+deb13-powerpc64le"), Some(KernelVersion::new(6, 12, 107)));
+        assert_eq!(version("7.2.12"), Some(KernelVersion::new(7, 2, 12)));
+        assert_eq!(version("6.12-rc3"), Some(KernelVersion::new(6, 12, 0)));
+        assert_eq!(version("mainline"), None);
+        assert_eq!(version("6"), None);
+    }
 
     #[test]
     fn quirks_follow_the_stable_branches() {

@@ -3,6 +3,7 @@
 use tce_engine::{
     errno::Errno,
     kernel::{Extension, Fd, GroupNumber, GroupStatus},
+    machine::VFIO_PCI,
 };
 
 use super::World;
@@ -12,7 +13,7 @@ use crate::{
     descriptor::File,
     group::{GroupId, Presence},
     process::MmId,
-    profile::{Eeh, VFIO_DRIVER},
+    profile::Eeh,
 };
 
 /// What became of an unbind.
@@ -176,7 +177,7 @@ impl World {
         }
         if let Some(endpoint) = self.endpoints.get_mut(number) {
             for device in &mut endpoint.devices {
-                device.profile.driver.get_or_insert_with(|| VFIO_DRIVER.to_owned());
+                device.profile.driver.get_or_insert_with(|| VFIO_PCI.to_owned());
             }
         }
         self.make_node(number);
