@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use tce_engine::{
     addr::{Bytes, PageShift},
     kernel::{MAP_WRITE, MemoryRange},
@@ -59,9 +60,9 @@ pub enum DemandStep {
     Unmap(Vec<Part>),
 }
 
-/// What the recorded program did for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Theirs {
+/// What a program did for a demand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Effort {
     /// `REGISTER_MEMORY` calls.
     pub register: u64,
     /// `UNREGISTER_MEMORY` calls.
@@ -74,18 +75,20 @@ pub struct Theirs {
     pub map: u64,
     /// `UNMAP_DMA` calls.
     pub unmap: u64,
-    /// The largest size of its windows together.
+    /// All of them.
+    pub calls: u64,
+    /// The largest size of the windows together.
     pub window_bytes: u64,
-    /// The page of the largest of its windows.
+    /// The page of the largest window.
     pub page_bytes: u64,
-    /// The most that its tables were charged at a time, failed attempts included.
-    pub table_charge: u64,
-    /// The most locked memory, on the simulated kernel.
-    pub locked_peak: u64,
-    /// Memory that stays pinned after the exit.
-    pub leaked: u64,
+    /// The most that tables were charged at a time, failed attempts included.
+    pub table_charge_bytes: u64,
+    /// The most locked memory; of a recorded program, on the simulated kernel.
+    pub locked_peak_bytes: u64,
     /// The most TCEs set at a time.
     pub tces_peak: u64,
+    /// Memory that stays pinned, and charges that stay, after all is taken down.
+    pub left_behind_bytes: u64,
 }
 
 /// A demand, and what was done for it.
@@ -96,7 +99,7 @@ pub struct Demand {
     /// What happened to it.
     pub steps: Vec<DemandStep>,
     /// What the recorded program did.
-    pub theirs: Theirs,
+    pub theirs: Effort,
     /// What was left out or assumed, a sentence each.
     pub notes: Vec<String>,
 }
@@ -125,7 +128,7 @@ struct OfContainer {
     /// Whose memory it is about.
     process: Option<u32>,
     rows: Vec<Row>,
-    theirs: Theirs,
+    theirs: Effort,
     /// Charges that failed attempts left.
     lost_charge: u64,
     /// Sizes of the windows as they were asked for: the kernel rounds small tables up.
@@ -191,6 +194,7 @@ impl OfContainer {
             Call::Unmap { .. } => theirs.unmap += 1,
             _ => return,
         }
+        theirs.calls += 1;
         let windows = &step.after.windows;
         let asked = |window: &WindowView| self.asked.get(&window.start.raw()).copied();
         let sizes = windows.iter().map(|window| asked(window).unwrap_or(window.size.raw()));
@@ -202,8 +206,8 @@ impl OfContainer {
             let largest = windows.iter().max_by_key(|window| window.size);
             theirs.page_bytes = largest.map_or(0, |window| window.page_shift.bytes().raw());
         }
-        theirs.table_charge = theirs.table_charge.max(charge);
-        theirs.locked_peak = theirs.locked_peak.max(step.after.locked.raw());
+        theirs.table_charge_bytes = theirs.table_charge_bytes.max(charge);
+        theirs.locked_peak_bytes = theirs.locked_peak_bytes.max(step.after.locked.raw());
         theirs.tces_peak = theirs.tces_peak.max(step.after.live_tces());
     }
 
@@ -259,7 +263,7 @@ impl Wishes {
                 _ => steps.push(step),
             }
         }
-        let theirs = Theirs { leaked: self.leaked, ..container.theirs };
+        let theirs = Effort { left_behind_bytes: self.leaked, ..container.theirs };
         Demand { regions, steps, theirs, notes }
     }
 }
@@ -313,14 +317,6 @@ fn part(piece: Piece, regions: &mut [DemandRegion]) -> Option<Part> {
         region.granule = region.granule.min(granule);
     }
     Some(Part { region: index, offset: offset.raw(), size: size.raw() })
-}
-
-impl Theirs {
-    /// Calls that change windows, memory and mappings.
-    #[must_use]
-    pub const fn calls(&self) -> u64 {
-        self.register + self.unregister + self.create + self.remove + self.map + self.unmap
-    }
 }
 
 impl DemandRegion {

@@ -16,8 +16,8 @@ use tce_conformance::{
     machine::{Description, Look},
     real::{LookError, look},
     run::{Event, Order, Report, RunError, compare, replay, run},
+    seat::seats,
     sequence::{self, Recording, Recordings},
-    stage::seats,
     subject::{Real, Simulated},
 };
 use tce_sim::{Profile, SimMachine};
@@ -27,10 +27,7 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-use super::{print_json, print_text};
-
-/// The backend that is no simulated one.
-const VFIO: &str = "vfio";
+use super::{backend::Backend, print_json, print_text};
 
 /// Play the named checks of the backend's traps, or one of the commands below.
 #[derive(Debug, Args)]
@@ -125,7 +122,11 @@ pub(super) fn conformance(args: ConformanceArgs) -> Result<Exit, Failure> {
 
 fn play_checks(args: &ChecksArgs) -> Result<Exit, Failure> {
     let wanted = wanted(&args.names)?;
-    let look = machine(args)?;
+    let backend: Backend = args.backend.parse()?;
+    let look = match &backend {
+        Backend::Vfio => look(&args.devices)?,
+        Backend::Simulated(profile) => simulated(profile, &args.devices)?,
+    };
     let facts = Facts::of(&look.profile, &look.seats);
     let leaving = if args.leaving { Leaving::Played } else { Leaving::Skipped };
     if args.list {
@@ -133,9 +134,11 @@ fn play_checks(args: &ChecksArgs) -> Result<Exit, Failure> {
     }
     let bar = ProgressBar::new(u64::try_from(wanted.len()).unwrap_or(u64::MAX));
     let (mut simulated, mut real) = subjects(&look);
-    let report = match args.backend.as_str() {
-        VFIO => checks::run(&wanted, &facts, leaving, &mut real, |_| bar.inc(1)),
-        _ => checks::run(&wanted, &facts, leaving, &mut simulated, |_| bar.inc(1)),
+    let report = match backend {
+        Backend::Vfio => checks::run(&wanted, &facts, leaving, &mut real, |_| bar.inc(1)),
+        Backend::Simulated(_) => {
+            checks::run(&wanted, &facts, leaving, &mut simulated, |_| bar.inc(1))
+        }
     };
     bar.finish_and_clear();
     if args.json {
@@ -159,15 +162,9 @@ fn wanted(names: &[String]) -> Result<Vec<&'static Check>, Failure> {
     names.iter().map(find).collect()
 }
 
-fn machine(args: &ChecksArgs) -> Result<Look, Failure> {
-    if args.backend == VFIO {
-        return Ok(look(&args.devices)?);
-    }
-    let profile = args.backend.strip_prefix("sim:").and_then(Profile::named).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("there is no backend `{}`", args.backend))
-            .with(format!("say vfio, or sim: and one of {}", Profile::NAMES.join(", ")))
-    })?;
-    let seats = seats(&SimMachine::new(profile.clone()), &args.devices)
+fn simulated(profile: &Profile, devices: &[String]) -> Result<Look, Failure> {
+    let profile = profile.clone();
+    let seats = seats(&SimMachine::new(profile.clone()), devices)
         .map_err(|error| Failure::new(Exit::Machine, error))?;
     Ok(Look { kernel: "simulated".to_owned(), profile, seats })
 }

@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how it ends.
 
+mod backend;
 mod conformance;
 mod doctor;
 mod policy;
@@ -11,12 +12,11 @@ mod trace_record;
 use std::{path::PathBuf, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    exit::{Exit, Failure},
-    policy::Compiler,
-};
+use policy::PolicyArgs;
+
+use crate::exit::{Exit, Failure};
 
 /// DMA windows on POWER: sized by policies, driven without traps, leased safely.
 #[derive(Debug, Parser)]
@@ -52,12 +52,8 @@ struct RunArgs {
     /// Use this device instead of those that the job names. Say it again for more.
     #[arg(long = "device", value_name = "ADDRESS")]
     devices: Vec<String>,
-    /// A policy component. Say it again for one that decides something else; what none decides, the built-in one does.
-    #[arg(long = "policy", value_name = "FILE.wasm")]
-    policies: Vec<PathBuf>,
-    /// How policies are executed. [default: cranelift where it can, else pulley]
-    #[arg(long, value_name = "COMPILER")]
-    policy_compiler: Option<CompilerArg>,
+    #[command(flatten)]
+    policies: PolicyArgs,
     /// Report as one JSON document (docs/report.md describes it).
     #[arg(long)]
     json: bool,
@@ -80,23 +76,6 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompilerArg {
-    /// Native code.
-    Cranelift,
-    /// Bytecode for an interpreter; the only way where Cranelift has no backend, as on POWER.
-    Pulley,
-}
-
-impl From<CompilerArg> for Compiler {
-    fn from(arg: CompilerArg) -> Self {
-        match arg {
-            CompilerArg::Cranelift => Self::Cranelift,
-            CompilerArg::Pulley => Self::Pulley,
-        }
-    }
 }
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();

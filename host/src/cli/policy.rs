@@ -1,15 +1,55 @@
 //! `tce policy …`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
+    decide::Policies,
     exit::{Exit, Failure},
     policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
 };
 
 use super::{print_json, print_text};
+
+/// Which policies decide, and how they are executed.
+#[derive(Debug, Args)]
+pub(super) struct PolicyArgs {
+    /// A policy component. Say it again for one that decides something else; what none decides, the built-in one does.
+    #[arg(long = "policy", value_name = "FILE.wasm")]
+    policies: Vec<PathBuf>,
+    /// How policies are executed. [default: cranelift where it can, else pulley]
+    #[arg(long, value_name = "COMPILER")]
+    policy_compiler: Option<CompilerArg>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompilerArg {
+    /// Native code.
+    Cranelift,
+    /// Bytecode for an interpreter; the only way where Cranelift has no backend, as on POWER.
+    Pulley,
+}
+
+impl From<CompilerArg> for Compiler {
+    fn from(arg: CompilerArg) -> Self {
+        match arg {
+            CompilerArg::Cranelift => Self::Cranelift,
+            CompilerArg::Pulley => Self::Pulley,
+        }
+    }
+}
+
+impl PolicyArgs {
+    /// Loads the policies; with them the name of what executes them.
+    pub(super) fn load(&self) -> Result<(Policies, String), Failure> {
+        let runtime = runtime(self.policy_compiler.map(Into::into))?;
+        let components = self.policies.iter().map(|file| load(&runtime, file));
+        let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
+        Ok((policies, runtime.compiler().to_string()))
+    }
+}
 
 /// The version of the document.
 const FORMAT: &str = "tce-policy-check/1";
@@ -58,13 +98,13 @@ fn text(checked: &Checked<'_>) -> String {
 }
 
 /// The runtime that policies are loaded into.
-pub(super) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
+fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
     let compiler = compiler.unwrap_or_default();
     Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
 /// Loads a policy, or says why the file is none.
-pub(super) fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
+fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
     LoadedPolicy::from_file(runtime, file, Limits::default()).map_err(|error| refused(file, &error))
 }
 

@@ -3,18 +3,17 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tce_engine::{lease::Timestamp, machine::Machine};
-use tce_sim::{Profile, SimMachine};
+use tce_sim::SimMachine;
 use tce_vfio::VfioMachine;
 
 use crate::{
-    decide::Policies,
     exit::{Exit, Failure},
     job::Job,
     report::{self, Report},
     run::{self, Options, Stopped},
 };
 
-use super::{RunArgs, policy, print_json, print_text, progress::Bar};
+use super::{RunArgs, backend::Backend, print_json, print_text, progress::Bar};
 
 /// The backend where neither the command line nor the job names one.
 const DEFAULT_BACKEND: &str = "sim:powernv9";
@@ -25,14 +24,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         job.devices.clone_from(&args.devices);
         job.groups.clear();
     }
-    let runtime = policy::runtime(args.policy_compiler.map(Into::into))?;
-    let components = args.policies.iter().map(|file| policy::load(&runtime, file));
-    let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
+    let (policies, policy_compiler) = args.policies.load()?;
     let backend = args.backend.clone().or_else(|| job.backend.clone());
     let options = Options {
         policies: &policies,
         backend: backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
-        policy_compiler: runtime.compiler().to_string(),
+        policy_compiler,
         now: now(),
     };
     let report = on_backend(&job, &options)?;
@@ -45,21 +42,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 }
 
 fn on_backend(job: &Job, options: &Options<'_>) -> Result<Report, Failure> {
-    let backend = options.backend.as_str();
-    let profile = match backend {
-        "vfio" => {
-            let mut machine = VfioMachine::open()?;
-            return on(job, &mut machine, options);
-        }
-        "sim" => "powernv9",
-        _ => backend.strip_prefix("sim:").unwrap_or_default(),
-    };
-    let Some(profile) = Profile::named(profile) else {
-        let names = Profile::NAMES.join(", ");
-        return Err(Failure::new(Exit::Usage, format!("there is no backend {backend:?}"))
-            .with(format!("say vfio, or sim: and one of {names}")));
-    };
-    on(job, &mut SimMachine::new(profile), options)
+    match options.backend.parse()? {
+        Backend::Vfio => on(job, &mut VfioMachine::open()?, options),
+        Backend::Simulated(profile) => on(job, &mut SimMachine::new(*profile), options),
+    }
 }
 
 fn on<M: Machine>(job: &Job, machine: &mut M, options: &Options<'_>) -> Result<Report, Failure> {

@@ -13,13 +13,14 @@ use tce_trace::{
 };
 
 use crate::{
-    decide::Policies,
     exit::{Exit, Failure},
     trace::{compare, compare_text, lint_text},
 };
 
 use super::{
-    CompilerArg, exit_code, policy, print_json, print_text,
+    exit_code,
+    policy::PolicyArgs,
+    print_json, print_text,
     trace_record::{self, EXEC_TRACED, ExecTracedArgs, RecordArgs},
 };
 
@@ -77,12 +78,8 @@ impl FailOn {
 pub(super) struct ReplayArgs {
     /// The trace. What strace prints does not say what was asked for, so it cannot be replayed.
     trace: PathBuf,
-    /// A policy component. Say it again for one that decides something else; what none decides, the built-in one does.
-    #[arg(long = "policy", value_name = "FILE.wasm")]
-    policies: Vec<PathBuf>,
-    /// How policies are executed. [default: cranelift where it can, else pulley]
-    #[arg(long, value_name = "COMPILER")]
-    policy_compiler: Option<CompilerArg>,
+    #[command(flatten)]
+    policies: PolicyArgs,
     /// Report as one JSON document (docs/trace.md describes it).
     #[arg(long)]
     json: bool,
@@ -116,10 +113,7 @@ fn replay_trace(args: &ReplayArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Trace, what)
             .with("record the program with `tce trace record -- COMMAND`"));
     }
-    let runtime = policy::runtime(args.policy_compiler.map(Into::into))?;
-    let components = args.policies.iter().map(|file| policy::load(&runtime, file));
-    let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
-    let compiler = runtime.compiler().to_string();
+    let (policies, compiler) = args.policies.load()?;
     let wanted = compare::wanted(&trace).map_err(|error| unreadable(&args.trace, &error))?;
     let comparison = compare::compare(&trace, &wanted, &policies, compiler)?;
     if args.json {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tce_engine::lease::Timestamp;
 use tce_sim::SimMachine;
 use tce_trace::{
-    demand::{Demand, Theirs},
+    demand::{Demand, Effort},
     replay::ReplayError,
     survey::Survey,
     trace::Trace,
@@ -28,37 +28,6 @@ pub struct Wanted {
     demand: Demand,
 }
 
-/// What one side did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Side {
-    /// `REGISTER_MEMORY` calls.
-    pub register: u64,
-    /// `UNREGISTER_MEMORY` calls.
-    pub unregister: u64,
-    /// `TCE_CREATE` calls.
-    pub create: u64,
-    /// `TCE_REMOVE` calls.
-    pub remove: u64,
-    /// `MAP_DMA` calls.
-    pub map: u64,
-    /// `UNMAP_DMA` calls.
-    pub unmap: u64,
-    /// All of them.
-    pub calls: u64,
-    /// The windows' sizes together.
-    pub window_bytes: u64,
-    /// The page of the largest window.
-    pub page_bytes: u64,
-    /// What tables were charged, failed attempts included.
-    pub table_charge_bytes: u64,
-    /// The most locked memory.
-    pub locked_peak_bytes: u64,
-    /// The most TCEs set at a time.
-    pub tces_peak: u64,
-    /// Memory that stays pinned, and charges that stay, after all is taken down.
-    pub left_behind_bytes: u64,
-}
-
 /// Both sides.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
@@ -67,9 +36,9 @@ pub struct Comparison {
     /// The recorded program, if it is known.
     pub command: Vec<String>,
     /// What the recorded program did.
-    pub theirs: Side,
+    pub theirs: Effort,
     /// What this engine did.
-    pub ours: Side,
+    pub ours: Effort,
     /// What was left out or assumed.
     pub notes: Vec<String>,
     /// The whole run of this engine, as `tce run` reports it.
@@ -133,35 +102,17 @@ pub fn compare(
     Ok(Comparison {
         format: FORMAT,
         command,
-        theirs: theirs(&demand.theirs),
+        theirs: demand.theirs,
         ours: ours(&run),
         notes: demand.notes.clone(),
         run,
     })
 }
 
-const fn theirs(theirs: &Theirs) -> Side {
-    Side {
-        register: theirs.register,
-        unregister: theirs.unregister,
-        create: theirs.create,
-        remove: theirs.remove,
-        map: theirs.map,
-        unmap: theirs.unmap,
-        calls: theirs.calls(),
-        window_bytes: theirs.window_bytes,
-        page_bytes: theirs.page_bytes,
-        table_charge_bytes: theirs.table_charge,
-        locked_peak_bytes: theirs.locked_peak,
-        tces_peak: theirs.tces_peak,
-        left_behind_bytes: theirs.leaked,
-    }
-}
-
-fn ours(run: &Report) -> Side {
+fn ours(run: &Report) -> Effort {
     let calls = &run.calls;
     let charges = run.windows.iter().filter_map(|window| window.charge);
-    Side {
+    Effort {
         register: calls.register,
         unregister: calls.unregister,
         create: calls.create,

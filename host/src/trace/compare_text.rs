@@ -1,17 +1,16 @@
 //! Both sides, as a table.
 
+use tce_trace::demand::Effort;
+
 use crate::report::text::{HEADING, bytes, grouped, page_size, right, section, table};
 
-use super::{
-    compare::{Comparison, Side},
-    paragraph::labelled,
-};
+use super::{compare::Comparison, paragraph::labelled};
 
 /// How a figure is written.
 type Shown = fn(u64) -> String;
 
 /// A figure's name, how it is written, and where it is found.
-type Line = (&'static str, Shown, fn(&Side) -> u64);
+type Line = (&'static str, Shown, fn(&Effort) -> u64);
 
 const LINES: [Line; 13] = [
     ("register calls", grouped, |side| side.register),

@@ -270,17 +270,17 @@ fn the_demand_of_a_dynamic_run_is_46_pages_of_which_41_go() {
             })
             .collect();
         assert_eq!(bytes, [(true, 46 << 21), (false, 41 << 21)], "{name}");
-        assert_eq!(demand.theirs.calls(), 1 + 1 + 46 + 46 + 41 + 41, "{name}");
+        assert_eq!(demand.theirs.calls, 1 + 1 + 46 + 46 + 41 + 41, "{name}");
     }
 }
 
 #[test]
 fn what_theirs_cost_is_what_was_measured() {
     let va = demand("dpdk-22.11-va-256m").theirs;
-    assert_eq!(va.table_charge, 1_048_704 << 10);
-    assert_eq!(va.locked_peak, 1_310_848 << 10);
+    assert_eq!(va.table_charge_bytes, 1_048_704 << 10);
+    assert_eq!(va.locked_peak_bytes, 1_310_848 << 10);
     assert_eq!(va.window_bytes, 1 << 46);
     let tcg = demand("qemu-7.2-tcg-4k-ddw").theirs;
-    assert_eq!((tcg.locked_peak, tcg.tces_peak), (274_456 << 10, 65_536));
-    assert_eq!(demand("dpdk-22.11-va-dynamic").theirs.leaked, 39 << 21);
+    assert_eq!((tcg.locked_peak_bytes, tcg.tces_peak), (274_456 << 10, 65_536));
+    assert_eq!(demand("dpdk-22.11-va-dynamic").theirs.left_behind_bytes, 39 << 21);
 }
