@@ -18,6 +18,7 @@ mod notation;
 pub mod outcome;
 pub mod real;
 pub mod run;
+pub mod seat;
 pub mod sequence;
 pub mod shrink;
 pub mod stage;

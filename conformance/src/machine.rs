@@ -2,18 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 use tce_engine::{
-    addr::{Bytes, Iova, PageShift},
-    kernel::{GroupNumber, Platform},
+    addr::PageShift,
+    kernel::{GroupNumber, Platform, SpaprInfo},
 };
 use tce_sim::{
     Profile,
     profile::{DeviceModel, DeviceProfile, Eeh, GroupProfile, HugetlbPool, KernelVersion, Kvm},
 };
 
-use crate::{edu::EDU_ID, notation::hex, stage::Seat};
+use crate::{edu::EDU_ID, notation::hex, seat::Seat};
 
-/// TCE pages that only POWER8's host bridge has: 16 MiB.
-const PAGE_16M: u64 = 1 << 24;
 /// Groups of a description, and devices of a group.
 const GROUPS_MAX: usize = 64;
 
@@ -118,43 +116,40 @@ impl Description {
             return Err(DescriptionError::TooMany);
         }
         let page = |shift| PageShift::new(shift).ok_or(DescriptionError::Page(shift));
-        let base = self.base()?;
         let pools = self
             .huge_pages
             .iter()
             .map(|(shift, free)| Ok(HugetlbPool { page: page(*shift)?, free: *free }));
         let profile = Profile {
-            kernel: version(&self.kernel)
+            kernel: KernelVersion::parse(&self.kernel)
                 .ok_or_else(|| DescriptionError::Release(self.kernel.clone()))?,
             page_shift: page(self.page_shift)?,
-            page_sizes: self.page_sizes,
-            windows_max: self.limits.0,
-            levels_max: self.limits.1,
-            default_window: Bytes::new(u64::from(self.default_window.1)),
-            slot_starts: [Iova::new(u64::from(self.default_window.0)), base.slot_starts[1]],
             eeh: if self.eeh { Eeh::Enabled } else { Eeh::Absent },
             kvm: if self.kvm { Kvm::Available } else { Kvm::Absent },
             locked_limit: None,
             hugetlb: pools.collect::<Result<_, DescriptionError>>()?,
             groups: self.groups.iter().map(Group::profile).collect(),
-            ..base
+            ..Profile::like(self.platform()?, &self.info())
         };
         let seats = self.groups.iter().map(Group::seat).collect();
         Ok(Look { profile, seats, kernel: self.kernel.clone() })
     }
 
-    /// The simulated machine that is most like it.
-    fn base(&self) -> Result<Profile, DescriptionError> {
-        let unknown = || DescriptionError::Platform(self.platform.clone());
-        let powernv = Platform::Powernv.to_string();
-        let pseries = Platform::Pseries.to_string();
-        let name = match &self.platform {
-            platform if *platform == pseries => "pseries",
-            platform if *platform == powernv && self.page_sizes & PAGE_16M != 0 => "powernv8",
-            platform if *platform == powernv => "powernv9",
-            _ => return Err(unknown()),
-        };
-        Profile::named(name).ok_or_else(unknown)
+    fn platform(&self) -> Result<Platform, DescriptionError> {
+        let is_it = |platform: &Platform| platform.to_string() == self.platform;
+        let found = [Platform::Powernv, Platform::Pseries].into_iter().find(is_it);
+        found.ok_or_else(|| DescriptionError::Platform(self.platform.clone()))
+    }
+
+    fn info(&self) -> SpaprInfo {
+        SpaprInfo {
+            flags: 1,
+            dma32_window_start: self.default_window.0,
+            dma32_window_size: self.default_window.1,
+            page_sizes: self.page_sizes,
+            windows_max: self.limits.0,
+            levels_max: self.limits.1,
+        }
     }
 }
 
@@ -184,10 +179,4 @@ impl Group {
             is_edu: self.devices.iter().any(is_edu),
         }
     }
-}
-
-fn version(release: &str) -> Option<KernelVersion> {
-    let (major, minor, patch) = tce_vfio::Release::parse(release)?.numbers();
-    let number = |number| u16::try_from(number).ok();
-    Some(KernelVersion::new(number(major)?, number(minor)?, number(patch)?))
 }

@@ -12,7 +12,7 @@ use tce_vfio::{
 
 use crate::{
     machine::{Description, DescriptionError, Group, Look},
-    stage::{Seat, SeatError, seats},
+    seat::{Seat, SeatError, seats},
 };
 
 /// Why the machine cannot be looked at.

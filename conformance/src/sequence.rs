@@ -226,12 +226,12 @@ fn read_line(recordings: &mut Vec<Recording>, text: &str, line: usize) -> Result
 
 #[cfg(test)]
 mod tests {
-    use tce_engine::errno::Errno;
+    use tce_engine::{errno::Errno, kernel::EehOperation};
 
     use super::*;
     use crate::{
         outcome::Answer,
-        step::{Backing, Eeh, File, Place},
+        step::{Backing, File, Place},
     };
 
     fn sequence() -> Sequence {
@@ -241,7 +241,7 @@ mod tests {
             Step::Allocate { backing: Backing::Huge2M, size: 0x20_0000 },
             Step::Register { file, memory, size: 0x1000 },
             Step::Map { file, flags: 3, memory, iova: 1 << 63, size: 0x1000 },
-            Step::Eeh { file: File::Nothing, operation: Eeh::UnfreezeIo },
+            Step::Eeh { file: File::Nothing, operation: EehOperation::UnfreezeIo },
             Step::AttachTable { group: File::Group(1), table: File::Table(2) },
             Step::Elsewhere { step: Box::new(inner) },
         ];

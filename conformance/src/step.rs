@@ -138,11 +138,10 @@ impl From<Backing> for machine::Backing {
     }
 }
 
-/// An operation of `VFIO_EEH_PE_OP`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "as EehOperation says")]
-pub enum Eeh {
+/// The names of [`EehOperation`]'s variants in files.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "EehOperation", rename_all = "kebab-case")]
+enum EehName {
     Disable,
     Enable,
     UnfreezeIo,
@@ -152,22 +151,6 @@ pub enum Eeh {
     ResetHot,
     ResetFundamental,
     Configure,
-}
-
-impl From<Eeh> for EehOperation {
-    fn from(operation: Eeh) -> Self {
-        match operation {
-            Eeh::Disable => Self::Disable,
-            Eeh::Enable => Self::Enable,
-            Eeh::UnfreezeIo => Self::UnfreezeIo,
-            Eeh::UnfreezeDma => Self::UnfreezeDma,
-            Eeh::GetState => Self::GetState,
-            Eeh::ResetDeactivate => Self::ResetDeactivate,
-            Eeh::ResetHot => Self::ResetHot,
-            Eeh::ResetFundamental => Self::ResetFundamental,
-            Eeh::Configure => Self::Configure,
-        }
-    }
 }
 
 /// One step. Arguments are what the kernel gets, sensible or not.
@@ -256,7 +239,8 @@ pub enum Step {
     },
     Eeh {
         file: File,
-        operation: Eeh,
+        #[serde(with = "EehName")]
+        operation: EehOperation,
     },
     CreateVm,
     CreateLink,

@@ -11,8 +11,9 @@ use tce_vfio::{
 
 use crate::{
     outcome::{Answer, Outcome},
+    seat::Seat,
     sequence::Sequence,
-    stage::{Scene, Seat, Stage, StageError},
+    stage::{Scene, Stage, StageError},
 };
 
 /// Why a sequence could not be played to its end.

@@ -6,8 +6,9 @@ use tce_conformance::{
         run,
     },
     outcome::{Answer, Outcome},
+    seat::{Seat, seats},
     sequence::Sequence,
-    stage::{Seat, Stage, seats},
+    stage::Stage,
     subject::{Simulated, Subject, SubjectError},
 };
 use tce_engine::{errno::Errno, kernel::GroupNumber, machine::Machine};

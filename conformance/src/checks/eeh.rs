@@ -1,13 +1,13 @@
 //! Enhanced error handling, as far as it is harmless to ask.
 
-use tce_engine::errno::Errno;
+use tce_engine::{errno::Errno, kernel::EehOperation};
 
 use super::{
     Applies, Check, Need, Script, Topic,
     script::{OK, fails},
     steps::C0,
 };
-use crate::step::{Eeh, Step};
+use crate::step::Step;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -26,9 +26,9 @@ pub(super) const CHECKS: &[Check] = &[
         script: |_| {
             let call = |operation| Step::Eeh { file: C0, operation };
             Script::ready()
-                .expect(call(Eeh::GetState), OK)
-                .expect(call(Eeh::Enable), OK)
-                .expect(call(Eeh::GetState), OK)
+                .expect(call(EehOperation::GetState), OK)
+                .expect(call(EehOperation::Enable), OK)
+                .expect(call(EehOperation::GetState), OK)
         },
     },
     Check {
@@ -44,8 +44,8 @@ pub(super) const CHECKS: &[Check] = &[
         script: |_| {
             let call = |operation| Step::Eeh { file: C0, operation };
             Script::ready()
-                .expect(call(Eeh::GetState), fails(Errno::ENODEV))
-                .expect(call(Eeh::Enable), fails(Errno::ENODEV))
+                .expect(call(EehOperation::GetState), fails(Errno::ENODEV))
+                .expect(call(EehOperation::Enable), fails(Errno::ENODEV))
         },
     },
 ];

@@ -8,7 +8,7 @@ use tce_sim::{
     profile::{Eeh, KernelVersion, Kvm},
 };
 
-use crate::stage::Seat;
+use crate::seat::Seat;
 
 /// Huge pages of 2 MiB, as `log2`.
 pub(super) const HUGE_PAGE_SHIFT: u8 = 21;

@@ -1,13 +1,13 @@
 //! Several processes on one container.
 
-use tce_engine::errno::Errno;
+use tce_engine::{errno::Errno, kernel::EehOperation};
 
 use super::{
     Applies, Check, Script, Topic,
     script::{OK, SPAPR_TCE_V2, fails, value},
     steps::{C0, at, create, elsewhere, in_block, map, register, remove, unmap, unregister},
 };
-use crate::step::{Eeh, Step};
+use crate::step::Step;
 
 const INFO: Step = Step::Info { file: C0 };
 
@@ -27,7 +27,7 @@ pub(super) const CHECKS: &[Check] = &[
         script: |facts| {
             let page = facts.page();
             let refused = || fails(Errno::EPERM);
-            let state = Step::Eeh { file: C0, operation: Eeh::GetState };
+            let state = Step::Eeh { file: C0, operation: EehOperation::GetState };
             let asks = Step::CheckExtension { file: C0, extension: SPAPR_TCE_V2 };
             Script::ready()
                 .expect(register(C0, at(0), page), OK.charging(page))

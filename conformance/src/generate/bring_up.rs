@@ -80,7 +80,7 @@ impl Draft {
         }
         let count = self.stage.blocks().len();
         let number = self.rng.usize(..count.max(1));
-        let size = self.stage.blocks().get(number).map_or(0, |block| block.size.raw());
+        let size = self.stage.blocks().get(number).map_or(0, |block| block.range.size.raw());
         let offset = self.rng.u64(..(size / unit).max(1)) * unit;
         Place { block: u8::try_from(number).ok(), offset }
     }

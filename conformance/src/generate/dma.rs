@@ -1,6 +1,9 @@
 //! Transfers of a device, and where addresses lead.
 
-use tce_engine::{addr::Iova, kernel::ContainerFd};
+use tce_engine::{
+    addr::Iova,
+    kernel::{ContainerFd, MemoryRange},
+};
 
 use super::{
     Draft, Mapped,
@@ -49,10 +52,12 @@ impl Draft {
 
     pub(super) fn place_of(&self, address: u64) -> Option<Place> {
         let blocks = self.stage.blocks().iter().enumerate();
-        let inside = |start: u64, size: u64| (start..start + size).contains(&address);
-        let (number, block) =
-            blocks.into_iter().find(|(_, block)| inside(block.address.raw(), block.size.raw()))?;
-        let offset = address - block.address.raw();
+        let inside = |range: MemoryRange| {
+            let start = range.address.raw();
+            (start..start + range.size.raw()).contains(&address)
+        };
+        let (number, block) = blocks.into_iter().find(|(_, block)| inside(block.range))?;
+        let offset = address - block.range.address.raw();
         Some(Place { block: Some(u8::try_from(number).ok()?), offset })
     }
 }

@@ -1,7 +1,9 @@
 //! What is kept off a real kernel.
 
+use tce_engine::kernel::EehOperation;
+
 use super::Draft;
-use crate::step::{Eeh, File, Place, Step};
+use crate::step::{Backing, File, Place, Step};
 
 /// Memory that may leak in one call; it stays pinned until the machine boots anew.
 const LEAK_MAX: u64 = 256 << 10;
@@ -21,7 +23,7 @@ impl Draft {
             Step::Map { memory, size, .. } => *size == 0 || self.leaves_its_block(*memory, *size),
             // A device that was reset without being set up again cannot be opened by a later sequence.
             Step::Eeh { operation, .. } => {
-                matches!(operation, Eeh::ResetHot | Eeh::ResetFundamental)
+                matches!(operation, EehOperation::ResetHot | EehOperation::ResetFundamental)
             }
             Step::Create { page_shift, size, .. } => is_smaller_than_its_page(*page_shift, *size),
             Step::OpenContainer { container } => self.is_open(File::Container(*container)),
@@ -50,21 +52,20 @@ impl Draft {
         memory.block.is_some() && size > self.left_in_block(memory)
     }
 
-    /// Memory that is unregistered while it is mapped is lost to the machine, huge pages most painfully.
+    /// Memory that is unregistered while it is mapped is lost until the machine boots anew; of huge pages, whose number
+    /// is small, each page that it touches is lost as a whole.
     fn leaks_much(&self, memory: Place, size: u64) -> bool {
         let Some(block) = memory.block.and_then(|it| self.stage.blocks().get(usize::from(it)))
         else {
             return false;
         };
-        let start = block.address.raw().wrapping_add(memory.offset);
+        let start = block.range.address.raw().wrapping_add(memory.offset);
         let regions = self.stage.machine().regions();
         let region = regions
             .iter()
             .find(|region| region.range.address.raw() == start && region.range.size.raw() == size);
-        let system_page = self.simulated.profile().page_shift.raw();
-        region.is_some_and(|region| {
-            region.mapped > 0 && (size > LEAK_MAX || region.page_shift > system_page)
-        })
+        let is_huge = matches!(block.backing, Backing::Huge2M | Backing::Huge1G);
+        region.is_some_and(|region| region.mapped > 0 && (size > LEAK_MAX || is_huge))
     }
 }
 

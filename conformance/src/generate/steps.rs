@@ -1,6 +1,6 @@
 //! Proposals for the next step.
 
-use tce_engine::kernel::Platform;
+use tce_engine::kernel::{EehOperation, Platform};
 use tce_sim::WindowView;
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     arguments::{any, near, one_in, pages},
     bring_up::SPAPR_TCE_V2,
 };
-use crate::step::{Eeh, File, Place, Step};
+use crate::step::{File, Place, Step};
 
 /// Registered ranges that are unregistered again; older ones mostly are no more.
 const RECENT_RANGES: usize = 6;
@@ -178,7 +178,7 @@ impl Draft {
     /// Bytes from a place to the end of its block.
     pub(super) fn left_in_block(&self, place: Place) -> u64 {
         let block = place.block.and_then(|block| self.stage.blocks().get(usize::from(block)));
-        let size = block.map_or(1 << 20, |block| block.size.raw());
+        let size = block.map_or(1 << 20, |block| block.range.size.raw());
         size.saturating_sub(place.offset)
     }
 
@@ -288,13 +288,13 @@ impl Draft {
 
     fn eeh(&mut self, file: File) -> Step {
         let operation = match self.rng.u8(..10) {
-            0 => Eeh::Configure,
-            1..=2 => Eeh::Enable,
-            3 => Eeh::Disable,
-            4 => Eeh::UnfreezeIo,
-            5 => Eeh::UnfreezeDma,
-            6 => Eeh::ResetDeactivate,
-            _ => Eeh::GetState,
+            0 => EehOperation::Configure,
+            1..=2 => EehOperation::Enable,
+            3 => EehOperation::Disable,
+            4 => EehOperation::UnfreezeIo,
+            5 => EehOperation::UnfreezeDma,
+            6 => EehOperation::ResetDeactivate,
+            _ => EehOperation::GetState,
         };
         Step::Eeh { file, operation }
     }
