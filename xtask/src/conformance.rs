@@ -24,6 +24,12 @@ pub(crate) const SETS: [Set; 4] = [
     Set { machine: Machine::Pseries, release: Release::V6_12, pages: Pages::P4k },
 ];
 
+/// The others, in the full tier.
+pub(crate) const SETS_FULL: [Set; 2] = [
+    Set { machine: Machine::Powernv9, release: Release::V7_2, pages: Pages::P4k },
+    Set { machine: Machine::Pseries, release: Release::V7_2, pages: Pages::P4k },
+];
+
 /// The seed and the steps of a test run.
 pub(crate) const SEED: u64 = 1;
 pub(crate) const STEPS: u64 = 10_000;

@@ -86,13 +86,10 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         steps.run(&format!("lab {}", set.name()), &repeat, || suite(workspace, cache, *set))?;
     }
     steps.run("conformance", "cargo xtask conformance", || {
-        let plan = Plan {
-            seed: conformance::SEED,
-            steps: conformance::STEPS,
-            sets: conformance::SETS.to_vec(),
-            record: false,
-        };
-        conformance::run(workspace, cache, &plan)
+        let full = if tier == Tier::Full { &conformance::SETS_FULL[..] } else { &[] };
+        let sets = conformance::SETS.iter().chain(full).copied().collect();
+        let (seed, steps) = (conformance::SEED, conformance::STEPS);
+        conformance::run(workspace, cache, &Plan { seed, steps, sets, record: false })
     })?;
     if tier == Tier::Full {
         steps.run("mutations", "cargo xtask mutations", || mutations::run(workspace, &[]))?;

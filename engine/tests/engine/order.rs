@@ -1,176 +1,76 @@
 //! Invariant 8: the order of a take-down, as the kernel sees it.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use tce_engine::{
     Engine,
-    addr::{Bytes, Iova},
-    errno::Errno,
+    addr::Bytes,
     facts::Slot,
-    kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
-    },
+    kernel::{DeviceFd, DeviceSpace, Fd, Kernel},
     machine::{Backing, Machine, MemoryRequest},
 };
 use tce_sim::{Profile, SimKernel, SimMachine};
+use tce_trace::{
+    event::{Call, Event},
+    kernel::NotedKernel,
+};
 
 use crate::bench::{K4, NOW, assert_nothing_left, choice, request};
 
 type Log = Rc<RefCell<Vec<&'static str>>>;
+type Noted = NotedKernel<SimKernel, Box<dyn FnMut(Event)>>;
 
-/// A kernel that writes down what is taken back, and whether a device could start transfers just then.
+/// Writes down what is taken back, and whether a device could start transfers just then.
 struct Witness {
+    /// The same process, beside the engine.
     kernel: SimKernel,
-    devices: Vec<DeviceFd>,
+    open: BTreeMap<Fd, &'static str>,
     log: Log,
 }
 
 impl Witness {
-    fn note(&mut self, quiet: &'static str, live: &'static str) {
-        let is_live = |device: &DeviceFd| {
-            let mut command = [0; 2];
-            let read = self.kernel.read_device(*device, DeviceSpace::Config, 4, &mut command);
-            read.is_ok() && command[0] & 4 != 0
+    fn see(&mut self, event: &Event) {
+        let seen = match event.call {
+            Call::OpenContainer => return self.opened(event, CONTAINER),
+            Call::OpenGroup { .. } => return self.opened(event, GROUP),
+            Call::OpenDevice { .. } => return self.opened(event, DEVICE),
+            Call::Close { fd } => self.open.remove(&fd).unwrap_or("close something else"),
+            Call::UnsetContainer { .. } => "unset",
+            Call::Unregister { .. } => self.under_dma("unregister", "unregister under DMA"),
+            Call::Remove { .. } => self.under_dma("remove", "remove under DMA"),
+            Call::Unmap { .. } => self.under_dma("unmap", "unmap under DMA"),
+            _ => return,
         };
-        let devices = self.devices.clone();
-        let any_live = devices.iter().any(is_live);
-        self.log.borrow_mut().push(if any_live { live } else { quiet });
+        self.log.borrow_mut().push(seen);
+    }
+
+    fn opened(&mut self, event: &Event, closing: &'static str) {
+        self.open.extend(event.answer.descriptor().map(|fd| (fd, closing)));
+    }
+
+    fn under_dma(&mut self, quiet: &'static str, live: &'static str) -> &'static str {
+        let mut devices = self.open.iter().filter(|(_, closing)| **closing == DEVICE);
+        let is_live = devices.any(|(fd, _)| {
+            let (device, mut command) = (DeviceFd::new(*fd), [0; 2]);
+            let read = self.kernel.read_device(device, DeviceSpace::Config, 4, &mut command);
+            read.is_ok() && command[0] & 4 != 0
+        });
+        if is_live { live } else { quiet }
     }
 }
 
-impl Kernel for Witness {
-    fn system(&self) -> SystemFacts {
-        self.kernel.system()
-    }
-    fn locked_memory(&mut self) -> Result<LockedMemory, Errno> {
-        self.kernel.locked_memory()
-    }
-    fn kind(&mut self, fd: Fd) -> DescriptorKind {
-        self.kernel.kind(fd)
-    }
-    fn close(&mut self, fd: Fd) -> Result<(), Errno> {
-        self.devices.retain(|device| device.fd() != fd);
-        self.log.borrow_mut().push(match self.kernel.kind(fd) {
-            DescriptorKind::Device => "close device",
-            DescriptorKind::Group => "close group",
-            _ => "close container",
-        });
-        self.kernel.close(fd)
-    }
-    fn open_container(&mut self) -> Result<ContainerFd, Errno> {
-        self.kernel.open_container()
-    }
-    fn check_extension(&mut self, container: ContainerFd, extension: Extension) -> Raw {
-        self.kernel.check_extension(container, extension)
-    }
-    fn set_iommu(&mut self, container: ContainerFd, backend: Extension) -> Raw {
-        self.kernel.set_iommu(container, backend)
-    }
-    fn open_group(&mut self, group: GroupNumber) -> Result<GroupFd, Errno> {
-        self.kernel.open_group(group)
-    }
-    fn group_status(&mut self, group: GroupFd) -> Reply<GroupStatus> {
-        self.kernel.group_status(group)
-    }
-    fn set_container(&mut self, group: GroupFd, container: ContainerFd) -> Raw {
-        self.kernel.set_container(group, container)
-    }
-    fn unset_container(&mut self, group: GroupFd) -> Raw {
-        self.log.borrow_mut().push("unset");
-        self.kernel.unset_container(group)
-    }
-    fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Errno> {
-        let device = self.kernel.open_device(group, address)?;
-        self.devices.push(device);
-        Ok(device)
-    }
-    fn read_device(
-        &mut self,
-        device: DeviceFd,
-        space: DeviceSpace,
-        offset: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), Errno> {
-        self.kernel.read_device(device, space, offset, bytes)
-    }
-    fn write_device(
-        &mut self,
-        device: DeviceFd,
-        space: DeviceSpace,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), Errno> {
-        self.kernel.write_device(device, space, offset, bytes)
-    }
-    fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
-        self.kernel.info(container)
-    }
-    fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        self.kernel.register(container, memory)
-    }
-    fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        self.note("unregister", "unregister under DMA");
-        self.kernel.unregister(container, memory)
-    }
-    fn create(&mut self, container: ContainerFd, call: CreateCall) -> Reply<Iova> {
-        self.kernel.create(container, call)
-    }
-    fn remove(&mut self, container: ContainerFd, start: Iova) -> Raw {
-        self.note("remove", "remove under DMA");
-        self.kernel.remove(container, start)
-    }
-    fn map(&mut self, container: ContainerFd, call: MapCall) -> Raw {
-        self.kernel.map(container, call)
-    }
-    fn unmap(&mut self, container: ContainerFd, call: UnmapCall) -> Raw {
-        self.note("unmap", "unmap under DMA");
-        self.kernel.unmap(container, call)
-    }
-    fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
-        self.kernel.eeh(container, operation)
-    }
-    fn open_event(&mut self) -> Result<EventFd, Errno> {
-        self.kernel.open_event()
-    }
-    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno> {
-        self.kernel.read_event(event)
-    }
-    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
-        self.kernel.watch_requests(device, event)
-    }
-    fn create_vm(&mut self) -> Result<VmFd, Errno> {
-        self.kernel.create_vm()
-    }
-    fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Errno> {
-        self.kernel.create_kvm_vfio(vm)
-    }
-    fn create_guest_table(
-        &mut self,
-        vm: VmFd,
-        call: GuestTableCall,
-    ) -> Result<GuestTableFd, Errno> {
-        self.kernel.create_guest_table(vm, call)
-    }
-    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
-        self.kernel.add_group(link, group)
-    }
-    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
-        self.kernel.delete_group(link, group)
-    }
-    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
-        self.kernel.attach_guest_table(link, group, table)
-    }
-}
+const CONTAINER: &str = "close container";
+const GROUP: &str = "close group";
+const DEVICE: &str = "close device";
 
 /// Two groups with a device each, a window, a region, two leases with mappings.
-fn busy() -> (SimMachine, Engine<Witness>, Vec<tce_engine::lease::LeaseId>, Log) {
+fn busy() -> (SimMachine, Engine<Noted>, Vec<tce_engine::lease::LeaseId>, Log) {
     let mut machine = SimMachine::new(Profile::powernv9());
     let log = Log::default();
-    let witness = Witness { kernel: machine.kernel(), devices: Vec::new(), log: log.clone() };
-    let mut engine = Engine::open(witness).expect("a fresh machine");
+    let (kernel, open) = (machine.kernel(), BTreeMap::new());
+    let mut witness = Witness { kernel, open, log: log.clone() };
+    let see = Box::new(move |event| witness.see(&event));
+    let mut engine = Engine::open(Noted::new(machine.kernel(), see)).expect("a fresh machine");
     for group in machine.groups() {
         engine.attach(group).expect("it is free");
         engine.open_device(group, &machine.devices_of(group)[0].address).expect("it is VFIO's");

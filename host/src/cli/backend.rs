@@ -26,7 +26,7 @@ impl FromStr for Backend {
         };
         let profile = profile.ok_or_else(|| {
             let names = Profile::NAMES.join(", ");
-            Failure::new(Exit::Usage, format!("there is no backend `{name}`"))
+            Failure::new(Exit::Usage, format!("there is no backend {name:?}"))
                 .with(format!("say vfio, or sim: and one of {names}"))
         })?;
         Ok(Self::Simulated(Box::new(profile)))

@@ -28,7 +28,7 @@ use tce_vfio::VfioMachine;
 /// Where the lab puts reports of the same jobs on the simulated machine of this kind, made on the building machine.
 const REFERENCE: &str = "/lab/reference";
 /// Where a recorded run goes.
-const TRACE: &str = "/tmp/recorded.jsonl";
+const TRACE: &str = "recorded.jsonl";
 /// Where reports are left for whoever runs the lab.
 const OUT: &str = "/lab/out";
 
@@ -151,9 +151,10 @@ fn recorded_run_lints_clean(machine: &mut VfioMachine) -> Result<()> {
     let address = seat(machine)?.address;
     let job = Places::lab().jobs.join("smoke.toml").display().to_string();
     let run = ["/bin/tce", "run", &job, "--backend", "vfio", "--device", &address];
-    let record = ["trace", "record", "--force", "--output", TRACE, "--"];
+    let trace = env::temp_dir().join(TRACE).display().to_string();
+    let record = ["trace", "record", "--force", "--output", &trace, "--"];
     tce(&[&record[..], &run[..]].concat())?;
-    let linted = tce(&["trace", "lint", TRACE, "--fail-on", "note", "--json"])?;
+    let linted = tce(&["trace", "lint", &trace, "--fail-on", "note", "--json"])?;
     let report: serde_json::Value = serde_json::from_str(&linted).context("the lint report")?;
     ensure!(report["disagreed"] == 0, "the simulated kernel answers otherwise: {linted}");
     let maps = report["calls"]["map"]["made"].as_u64().unwrap_or(0);
