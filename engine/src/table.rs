@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use crate::{
     access::Access,
     addr::{Bytes, HostAddr, PageShift, Pages},
-    lease::LeaseId,
     region::RegionId,
 };
 
-/// What a TCE points to, and whose it is.
+/// What a TCE points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The memory.
@@ -20,8 +19,6 @@ pub struct Target {
     pub access: Access,
     /// The region that the memory belongs to.
     pub region: RegionId,
-    /// The lease that the TCE belongs to.
-    pub lease: LeaseId,
 }
 
 impl Target {
@@ -195,9 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_other_leases_regions_and_accesses_stay_apart() {
+    fn runs_of_other_regions_and_accesses_stay_apart() {
         let others = [
-            Target { lease: LeaseId(handle(1)), ..target(11) },
             Target { region: RegionId(handle(1)), ..target(11) },
             Target { access: Access::Read, ..target(11) },
         ];

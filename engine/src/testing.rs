@@ -11,7 +11,6 @@ use crate::{
     access::Access,
     addr::{HostAddr, PageShift},
     edit::Wish,
-    lease::LeaseId,
     region::RegionId,
     slots::{Handle, Slots},
     table::{MappedRun, Table, Target},
@@ -29,13 +28,12 @@ pub(crate) fn handle(index: u32) -> Handle {
     (0..=index).filter_map(|_| slots.insert(())).last().expect("there is room for 64")
 }
 
-/// Read-write access to a page of memory, for the first lease.
+/// Read-write access to a page of memory.
 pub(crate) fn target(memory_page: u64) -> Target {
     Target {
         address: HostAddr::new(memory_page << PAGE.raw()),
         access: Access::ReadWrite,
         region: RegionId(handle(0)),
-        lease: LeaseId(handle(0)),
     }
 }
 

@@ -174,8 +174,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Notes in the table what the calls have made true.
     fn commit(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { window, wishes, plan, .. } = prepared;
-        let mut ledger = self.ledger(window);
+        let Prepared { lease, window, wishes, plan } = prepared;
+        let mut ledger = self.ledger(window, lease);
         for Wish { first, end, target } in wishes {
             match target {
                 Some(target) => ledger.set(MappedRun { first, pages: end - first, target }),
@@ -236,7 +236,7 @@ impl Admission<'_> {
     fn target(&self, edit: &Edit) -> Result<Option<Target>, RegionRefusal> {
         let Edit::Map { region, offset, size, access, .. } = *edit else { return Ok(None) };
         let address = self.regions.locate(region, offset, size, self.state.window.page)?;
-        Ok(Some(Target { address, access, region, lease: self.id }))
+        Ok(Some(Target { address, access, region }))
     }
 }
 

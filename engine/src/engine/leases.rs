@@ -194,7 +194,7 @@ impl<K: Kernel> Engine<K> {
         let state = self.backend()?.window(window).expect("a window outlives its leases");
         for call in calls_to_clear(state, id, run) {
             self.make(window, call)?;
-            self.ledger(window).clear(call.first, call.end());
+            self.ledger(window, id).clear(call.first, call.end());
         }
         let state = self.backend_mut()?.window_mut(window).expect("as before");
         state.quarantines.retain(|quarantine| quarantine.lease != id);

@@ -2,7 +2,7 @@
 
 use crate::{
     kernel::Kernel,
-    lease::Leases,
+    lease::{LeaseId, Leases},
     region::Regions,
     table::{MappedRun, Table},
     window::WindowId,
@@ -15,25 +15,28 @@ pub(super) struct Ledger<'a> {
     table: &'a mut Table,
     regions: &'a mut Regions,
     leases: &'a mut Leases,
+    lease: LeaseId,
 }
 
 impl<K: Kernel> Engine<K> {
+    /// The books for TCEs of a lease: in its range there are no others.
+    ///
     /// # Panics
     /// If there is no such window.
-    pub(super) fn ledger(&mut self, window: WindowId) -> Ledger<'_> {
+    pub(super) fn ledger(&mut self, window: WindowId, lease: LeaseId) -> Ledger<'_> {
         let Self { state, regions, leases, .. } = self;
         let state = state.backend_mut().and_then(|backend| backend.window_mut(window));
-        Ledger { table: &mut state.expect("a table has a window").table, regions, leases }
+        Ledger { table: &mut state.expect("a table has a window").table, regions, leases, lease }
     }
 }
 
 impl Ledger<'_> {
     /// Forgets what is mapped between two TCEs.
     pub(super) fn clear(&mut self, first: u64, end: u64) {
-        let Self { table, regions, leases } = self;
+        let Self { table, regions, leases, lease } = self;
         table.clear(first, end, |run| {
             regions.remove_tces(run.target.region, run.pages);
-            leases.remove_tces(run.target.lease, run.pages);
+            leases.remove_tces(*lease, run.pages);
         });
     }
 
@@ -41,7 +44,7 @@ impl Ledger<'_> {
     pub(super) fn set(&mut self, run: MappedRun) {
         self.clear(run.first, run.end());
         self.regions.add_tces(run.target.region, run.pages);
-        self.leases.add_tces(run.target.lease, run.pages);
+        self.leases.add_tces(self.lease, run.pages);
         self.table.set(run);
     }
 }
