@@ -95,6 +95,9 @@ struct Draft {
     ranges: Vec<(Place, u64)>,
     /// Containers in which something was registered, so that maps are not refused as a whole.
     enabled: BTreeSet<u8>,
+    /// Which container registered memory of a block of huge pages. No other may use the block from then on; none at all
+    /// if another container came to have its name.
+    huge_users: BTreeMap<u8, Option<u8>>,
 }
 
 /// A map that succeeded.
@@ -125,6 +128,7 @@ impl Draft {
             maps: Vec::new(),
             ranges: Vec::new(),
             enabled: BTreeSet::new(),
+            huge_users: BTreeMap::new(),
         }
     }
 
@@ -170,7 +174,14 @@ impl Draft {
                 self.ranges.push((memory, size));
                 if let File::Container(container) = file {
                     self.enabled.insert(container);
+                    if let Some(block) = memory.block.filter(|block| self.is_huge(*block)) {
+                        self.huge_users.entry(block).or_insert(Some(container));
+                    }
                 }
+            }
+            Step::OpenContainer { container } => {
+                let users = self.huge_users.values_mut();
+                users.filter(|user| **user == Some(container)).for_each(|user| *user = None);
             }
             Step::SetContainer { file: File::Group(group), container: File::Container(into) } => {
                 self.attached.insert(group, into);

@@ -6,9 +6,10 @@
 use tce_engine::errno::Errno;
 
 use super::{
-    Applies, Check, Facts, Need, Script, Topic,
+    Applies, Check, Facts, Leaves, Need, Script, Topic,
+    memory::two_containers,
     script::{OK, OPENED, fails, starts_at},
-    steps::{C0, G0, T0, close, create, leave, open, remove},
+    steps::{C0, C1, G0, G1, T0, at, close, create, leave, map, open, register, remove},
     window::{SHIFT, SIZE},
 };
 use crate::step::{File, Step};
@@ -131,6 +132,34 @@ pub(super) const CHECKS: &[Check] = &[
                 .expect(DELETE, OK)
                 .expect(close(T0), OK.at_any_cost())
                 .expect(close(File::Link), OK)
+        },
+    },
+    Check {
+        name: "closing-the-link-lets-the-newest-group-go-first",
+        topic: Topic::Kvm,
+        title: "Groups that only a link holds leave when it closes, the newest first",
+        asserts: "Two groups in a container each are added to a link, the second container's \
+                  first, and their descriptors closed. The second container maps a page that \
+                  only the first registered: closing the link gives back the default window, \
+                  and not the page, which the container that goes first leaves mapped.",
+        function: "kvm_vfio_release, task_work_run",
+        trap: "Who goes first decides what leaks.",
+        engine: "An engine closes its groups itself, in the fixed order of a take-down.",
+        applies: Applies::ANYWHERE.with(&[Need::TwoGroups, Need::Kvm]),
+        leaves: Some(Leaves::PinnedPage),
+        script: |facts| {
+            let page = facts.page();
+            two_containers()
+                .expect(register(C0, at(0), page), OK.charging(page))
+                .expect(register(C1, at(2 * page), page), OK.charging(page))
+                .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
+                .prepare(open(File::Vm))
+                .prepare(open(File::Link))
+                .expect(Step::AddGroup { group: G1 }, OK)
+                .expect(ADD, OK)
+                .expect(close(G0), OK)
+                .expect(close(G1), OK)
+                .expect(close(File::Link), OK.releasing(page + facts.default_charge()))
         },
     },
 ];

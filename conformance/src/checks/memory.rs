@@ -5,7 +5,9 @@ use tce_engine::errno::Errno;
 use super::{
     Applies, Check, Facts, Leaves, Need, Script, Topic,
     script::{BLOCK, OK, SPAPR_TCE_V2, fails},
-    steps::{C0, C1, G1, allocate, at, in_block, join, map, open, register, unmap, unregister},
+    steps::{
+        C0, C1, G0, G1, allocate, at, in_block, join, leave, map, open, register, unmap, unregister,
+    },
 };
 use crate::step::{Backing, Step};
 
@@ -276,10 +278,32 @@ pub(super) const CHECKS: &[Check] = &[
         leaves: Some(Leaves::PinnedPage),
         script: leaking,
     },
+    Check {
+        name: "closing-what-others-map-leaks",
+        topic: Topic::Memory,
+        title: "A container that goes while another one maps its memory loses the memory",
+        asserts: "With the page mapped by the second container UNSET_CONTAINER of the first's \
+                  group is 0 and releases nothing, nor does the second's UNMAP.",
+        function: "tce_iommu_release, tce_iommu_prereg_free, mm_iommu_put",
+        trap: "As with UNREGISTER of mapped memory, without an UNREGISTER: the page stays pinned \
+               and charged, with no owner, until the machine boots anew.",
+        engine: "`Regions::locate` admits an edit only into a region of its own container.",
+        applies: Applies::ANYWHERE.with(&[Need::TwoGroups]),
+        leaves: Some(Leaves::PinnedPage),
+        script: |facts| {
+            let page = facts.page();
+            two_containers()
+                .expect(register(C0, at(0), page), OK.charging(page))
+                .expect(register(C1, at(2 * page), page), OK.charging(page))
+                .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
+                .expect(leave(G0), OK)
+                .expect(unmap(C1, 0, 0x1000), OK)
+        },
+    },
 ];
 
 /// Two containers with a backend, of one group each.
-fn two_containers() -> Script {
+pub(super) fn two_containers() -> Script {
     Script::ready()
         .prepare(open(C1))
         .prepare(open(G1))

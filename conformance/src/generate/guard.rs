@@ -18,9 +18,15 @@ impl Draft {
     /// What the simulated machine does not show.
     pub(super) fn is_forbidden(&self, step: &Step) -> bool {
         match step {
-            Step::Register { memory, size, .. } => self.is_bad_registration(*memory, *size),
+            Step::Register { file, memory, size } => {
+                self.is_bad_registration(*memory, *size) || self.is_anothers(*file, *memory)
+            }
             Step::Unregister { memory, size, .. } => self.leaks_much(*memory, *size),
-            Step::Map { memory, size, .. } => *size == 0 || self.leaves_its_block(*memory, *size),
+            Step::Map { file, memory, size, .. } => {
+                *size == 0
+                    || self.leaves_its_block(*memory, *size)
+                    || self.is_anothers(*file, *memory)
+            }
             // A device that was reset without being set up again cannot be opened by a later sequence.
             Step::Eeh { operation, .. } => {
                 matches!(operation, EehOperation::ResetHot | EehOperation::ResetFundamental)
@@ -52,20 +58,31 @@ impl Draft {
         memory.block.is_some() && size > self.left_in_block(memory)
     }
 
+    /// What one container registered and another one maps leaks when the first one goes, a huge page as a whole.
+    fn is_anothers(&self, file: File, memory: Place) -> bool {
+        let File::Container(container) = file else { return false };
+        let user = memory.block.and_then(|block| self.huge_users.get(&block));
+        user.is_some_and(|user| *user != Some(container))
+    }
+
+    /// Whether a block is of huge pages.
+    pub(super) fn is_huge(&self, block: u8) -> bool {
+        let block = self.stage.blocks().get(usize::from(block));
+        block.is_some_and(|block| matches!(block.backing, Backing::Huge2M | Backing::Huge1G))
+    }
+
     /// Memory that is unregistered while it is mapped is lost until the machine boots anew; of huge pages, whose number
     /// is small, each page that it touches is lost as a whole.
     fn leaks_much(&self, memory: Place, size: u64) -> bool {
-        let Some(block) = memory.block.and_then(|it| self.stage.blocks().get(usize::from(it)))
-        else {
-            return false;
-        };
+        let Some(number) = memory.block else { return false };
+        let Some(block) = self.stage.blocks().get(usize::from(number)) else { return false };
         let start = block.range.address.raw().wrapping_add(memory.offset);
         let regions = self.stage.machine().regions();
         let region = regions
             .iter()
             .find(|region| region.range.address.raw() == start && region.range.size.raw() == size);
-        let is_huge = matches!(block.backing, Backing::Huge2M | Backing::Huge1G);
-        region.is_some_and(|region| region.mapped > 0 && (size > LEAK_MAX || is_huge))
+        let is_much = size > LEAK_MAX || self.is_huge(number);
+        is_much && region.is_some_and(|region| region.mapped > 0)
     }
 }
 

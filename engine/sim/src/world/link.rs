@@ -35,7 +35,8 @@ impl World {
         let vm = self.link_of(caller, link)?;
         let at = self.place_in_link(vm, file)?;
         let linked = self.linked_files(vm)?.remove(at);
-        self.unlink(vm, linked);
+        self.end_leases(vm, linked.group);
+        self.let_go(linked.file);
         Ok(())
     }
 
@@ -53,11 +54,15 @@ impl World {
         self.lease(vm, table, group)
     }
 
-    /// `kvm_vfio_release`.
+    /// `kvm_vfio_release`. Its files go when the call returns, the newest first (`task_work_run`).
     pub(super) fn close_link(&mut self, vm: VmId) {
         let link = self.kvm.vms.get_mut(&vm).and_then(|vm| vm.link.take());
-        for linked in link.into_iter().flat_map(|link| link.files) {
-            self.unlink(vm, linked);
+        let files = link.map(|link| link.files).unwrap_or_default();
+        for linked in &files {
+            self.end_leases(vm, linked.group);
+        }
+        for linked in files.into_iter().rev() {
+            self.let_go(linked.file);
         }
         self.kvm.drop_vm_if_unheld(vm);
     }
@@ -149,9 +154,9 @@ impl World {
         backend.into_iter().flat_map(|backend| backend.windows()).map(|(_, it)| it.id).collect()
     }
 
-    /// Ends what a link had of a file: leases of its group's windows, as far as they are still there, and the file.
-    fn unlink(&mut self, vm: VmId, linked: LinkedFile) {
-        match linked.group {
+    /// Ends a virtual machine's leases of a group's windows, as far as they are still there.
+    fn end_leases(&mut self, vm: VmId, group: LinkedGroup) {
+        match group {
             LinkedGroup::Known(id) => {
                 let hardware = self.tables_of(id);
                 self.kvm.release(vm, &hardware);
@@ -160,17 +165,22 @@ impl World {
                 self.log.warn("kvm_spapr_tce_release_vfio_group: the file never had a lease");
             }
         }
-        match linked.file {
+    }
+
+    /// A link holds a file no more.
+    fn let_go(&mut self, file: VfioFile) {
+        match file {
             VfioFile::Group(id) => {
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.links = group.links.saturating_sub(1);
                 }
                 self.release_group_file(id);
             }
-            VfioFile::Device(file) => {
-                let is_open = self.descriptors.iter().any(|(_, open)| *open == File::Device(file));
-                if !is_open && !self.kvm.links(linked.file) {
-                    self.close_device(file);
+            VfioFile::Device(device) => {
+                let is_open =
+                    self.descriptors.iter().any(|(_, open)| *open == File::Device(device));
+                if !is_open && !self.kvm.links(file) {
+                    self.close_device(device);
                 }
             }
         }
