@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     fault::Fault,
+    growth::GrowthRefusal,
     kernel::{DescriptorKind, GroupNumber},
     layout::LayoutRefusal,
     lease::LeaseRefusal,
@@ -38,6 +39,9 @@ pub enum Error {
     /// A batch cannot be applied.
     #[error(transparent)]
     Edit(#[from] EditRefusal),
+    /// A lease cannot grow.
+    #[error(transparent)]
+    Growth(#[from] GrowthRefusal),
     /// The kernel failed a call. What it did not do has not been noted; the operation says how far it came.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -146,6 +150,26 @@ pub enum EditRefusal {
         /// The quarantined range.
         claim: Claim,
     },
+    /// The lease is growing, and the range has to be as the old one is.
+    #[error(
+        "edit {edit}: {claim} is kept as {old} is while the lease grows: use the old addresses, or finish first"
+    )]
+    InImage {
+        /// Which edit.
+        edit: usize,
+        /// The range.
+        claim: Claim,
+        /// The old range.
+        old: Claim,
+    },
+    /// The lease is growing, and the edit cannot be made in the new window as well.
+    #[error("the lease is growing into {window}, where it cannot be done too: {refusal}")]
+    Growing {
+        /// The new window.
+        window: WindowId,
+        /// Why.
+        refusal: Box<EditRefusal>,
+    },
     /// Too many edits.
     #[error("a batch of {0} edits is too long; {max} is the most", max = crate::edit::BATCH_EDITS_MAX)]
     TooMany(usize),
@@ -166,25 +190,33 @@ pub struct BatchFailure {
 pub enum Undone {
     /// Everything is as it was before the batch.
     Restored,
-    /// It could not be undone, so this range takes no edits until its lease has ended.
-    Quarantined {
-        /// The window.
-        window: WindowId,
-        /// The range.
-        claim: Claim,
-        /// The call of the undoing that failed as well.
-        fault: Fault,
-    },
+    /// It could not be undone everywhere. These ranges, one for a window, take no edits until their lease has ended.
+    Quarantined(Vec<Quarantined>),
+}
+
+/// A range whose TCEs are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The window.
+    pub window: WindowId,
+    /// The range.
+    pub claim: Claim,
+    /// The call of the undoing that failed as well.
+    pub fault: Fault,
 }
 
 impl fmt::Display for Undone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Restored => f.write_str("all that the batch had changed was put back"),
-            Self::Quarantined { window, claim, fault } => write!(
-                f,
-                "putting back failed too ({fault}), so {claim} of {window} is quarantined until its lease ends"
-            ),
+            Self::Quarantined(ranges) => ranges.iter().enumerate().try_for_each(|(at, range)| {
+                let Quarantined { window, claim, fault } = range;
+                let and = if at > 0 { "; " } else { "" };
+                write!(
+                    f,
+                    "{and}putting back failed too ({fault}), so {claim} of {window} is quarantined until its lease ends"
+                )
+            }),
         }
     }
 }

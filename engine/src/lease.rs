@@ -1,7 +1,7 @@
 //! Leases: a holder's right to a range of a window.
 //!
-//! A lease is pinned to the groups that privilege its container and bound to one window of one generation. When either
-//! goes, the lease ends; its handle stays dead for good, even if a new window stands in the same place.
+//! A lease is pinned to the groups that privilege its container and bound to windows of one generation. When these go,
+//! the lease ends; its handle stays dead for good, even if a new window stands in the same place.
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
@@ -10,7 +10,9 @@ use thiserror::Error;
 use crate::{
     access::Access,
     addr::{Bytes, Iova},
+    growth::Growth,
     kernel::GroupNumber,
+    lingering::{Lingering, Unmapping},
     slots::{Handle, Slots},
     window::{Claim, ClaimRefusal, Run, WindowId},
 };
@@ -106,30 +108,64 @@ impl LeaseState {
     }
 }
 
+/// A range of a window that a lease has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasePart {
+    /// The window.
+    pub window: WindowId,
+    /// The range, in bus addresses.
+    pub claim: Claim,
+    /// The same range, in TCEs.
+    pub run: Run,
+    /// TCEs set now, those included that linger.
+    pub tces: u64,
+}
+
 /// A lease, as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Who holds it.
     pub holder: Holder,
-    /// The window it is bound to.
-    pub window: WindowId,
-    /// Its range of that window, in bus addresses.
-    pub claim: Claim,
-    /// The same range in TCEs.
-    pub run: Run,
+    /// Its ranges, each in a window of its own: one or two.
+    pub parts: Vec<LeasePart>,
     /// What its mappings may allow.
     pub access: Access,
-    /// The most TCEs that may be set at once.
+    /// The most TCEs that may be set at once in one window.
     pub tces_max: u64,
-    /// TCEs set now.
-    pub tces: u64,
     /// When it ends by itself.
     pub expires: Option<Timestamp>,
+    /// How its unmaps are made.
+    pub unmapping: Unmapping,
+    /// What it has unmapped and devices still reach.
+    pub lingering: Lingering,
+    /// Where it is growing to, if it is.
+    pub growth: Option<Growth>,
     /// Where it stands.
     pub state: LeaseState,
 }
 
 impl Lease {
+    /// The range that its holder uses. While it grows, the other one is where it will be.
+    ///
+    /// # Panics
+    /// Never: a lease has a part.
+    #[must_use]
+    pub fn home(&self) -> &LeasePart {
+        self.parts.first().expect("a lease has a part")
+    }
+
+    /// TCEs set now in all its ranges.
+    #[must_use]
+    pub fn tces(&self) -> u64 {
+        self.parts.iter().map(|part| part.tces).sum()
+    }
+
+    /// Its range in a window.
+    #[must_use]
+    pub fn part(&self, window: WindowId) -> Option<&LeasePart> {
+        self.parts.iter().find(|part| part.window == window)
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -194,6 +230,21 @@ pub enum LeaseRefusal {
     /// The window does not admit the range.
     #[error(transparent)]
     Claim(#[from] ClaimRefusal),
+    /// It has a range in each of two windows, the most there can be.
+    #[error(
+        "{0} is in two windows already: finish or abandon its growth, or give one of its ranges up"
+    )]
+    TwoParts(LeaseId),
+    /// It has a range in that window, or in no other.
+    #[error("{lease} has a range of {window}{}", if *.only { " and no other: revoke it instead" } else { " already" })]
+    Part {
+        /// The lease.
+        lease: LeaseId,
+        /// The window.
+        window: WindowId,
+        /// Whether that is all it has.
+        only: bool,
+    },
     /// The window is gone.
     #[error("{0} is gone")]
     NoWindow(WindowId),
@@ -277,17 +328,19 @@ impl Leases {
         assert!(lease.state.may_become(next), "{id} cannot go from {:?} to {next:?}", lease.state);
         lease.state = next;
         if matches!(next, LeaseState::Ended(_)) {
-            assert_eq!(lease.tces, 0, "{id} ended with TCEs set");
+            assert_eq!(lease.tces(), 0, "{id} ended with TCEs set");
             self.ended.push_back(id);
         }
     }
 
-    pub(crate) fn add_tces(&mut self, id: LeaseId, tces: u64) {
-        self.slots.get_mut(id.0).expect("TCEs belong to a lease").tces += tces;
+    pub(crate) fn get_mut(&mut self, id: LeaseId) -> &mut Lease {
+        self.slots.get_mut(id.0).expect("a known lease")
     }
 
-    pub(crate) fn remove_tces(&mut self, id: LeaseId, tces: u64) {
-        self.slots.get_mut(id.0).expect("TCEs belong to a lease").tces -= tces;
+    /// The count of TCEs of a lease in a window.
+    pub(crate) fn tces_mut(&mut self, id: LeaseId, window: WindowId) -> &mut u64 {
+        let mut parts = self.get_mut(id).parts.iter_mut();
+        &mut parts.find(|part| part.window == window).expect("TCEs belong to a lease").tces
     }
 }
 

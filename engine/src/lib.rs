@@ -19,9 +19,11 @@ pub mod error;
 pub mod facts;
 pub mod fault;
 pub mod geometry;
+pub mod growth;
 pub mod kernel;
 pub mod layout;
 pub mod lease;
+pub mod lingering;
 pub mod machine;
 pub mod plan;
 pub mod region;
@@ -35,7 +37,7 @@ pub mod window;
 pub use crate::{
     engine::{
         Applied, CHARGES_MAX, Charge, ChargeSubject, Closed, Engine, LayoutGrant, LeaseGrant,
-        LeaseRequest, WindowState,
+        LeaseRequest, WindowPlan, WindowState,
     },
     error::Error,
     slots::Handle,

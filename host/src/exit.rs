@@ -200,6 +200,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Layout(_)
         | Error::Region(_)
         | Error::Lease(_)
+        | Error::Growth(_)
         | Error::Edit(_) => Exit::Job,
     }
 }

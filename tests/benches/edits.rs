@@ -140,6 +140,7 @@ impl Bench {
                 access: Access::ReadWrite,
                 tces_max: TCES,
                 expires: None,
+                unmapping: tce_engine::lingering::Unmapping::Strict,
             })
             .expect("room");
         let start = grant.claim().start;
@@ -164,7 +165,7 @@ impl Bench {
     fn with_plan(self, order: Order) -> (Self, Vec<MapCall>) {
         let plan = self.engine.plan(self.lease, &self.edits(order), NOW).expect("valid edits");
         let first = self.start;
-        let calls = plan.calls.iter().map(|call| {
+        let calls = plan[0].plan.calls.iter().map(|call| {
             let tce_engine::plan::Action::Map { address, access } = call.action else {
                 unreachable!("the edits only map")
             };

@@ -10,6 +10,7 @@ use tce_engine::{
     kernel::{DeviceFd, GroupNumber, Kernel, LockedMemory, MemoryRange},
     layout::{Candidate, CandidateQuery, Need, WindowChoice},
     lease::{Holder, LeaseId, Timestamp},
+    lingering::Unmapping,
     machine::{Backing, GroupDevice, Machine, MemoryRequest},
     region::RegionId,
     window::{Claim, Origin, WindowId},
@@ -118,6 +119,7 @@ impl<'a, M: Machine> Rig<'a, M> {
             access: Access::ReadWrite,
             tces_max: pages.raw(),
             expires: None,
+            unmapping: Unmapping::Strict,
         })?;
         Ok(self.engine.lease(grant)?)
     }
@@ -127,7 +129,7 @@ impl<'a, M: Machine> Rig<'a, M> {
     /// # Errors
     /// If it is not known.
     pub fn start_of(&self, lease: LeaseId) -> Result<Iova> {
-        Ok(self.engine.leases().get(lease)?.claim.start)
+        Ok(self.engine.leases().get(lease)?.home().claim.start)
     }
 
     /// The edit that maps the whole region at the start of a lease.
@@ -159,7 +161,7 @@ impl<'a, M: Machine> Rig<'a, M> {
     /// # Errors
     /// Whatever the engine refuses.
     pub fn unmap(&mut self, lease: LeaseId) -> Result<()> {
-        let claim: Claim = self.engine.leases().get(lease)?.claim;
+        let claim: Claim = self.engine.leases().get(lease)?.home().claim;
         self.engine.apply(lease, &[Edit::Unmap(claim)], NOW)?;
         Ok(())
     }

@@ -81,7 +81,8 @@ impl WindowState {
         self.claim(run.first(), run.end())
     }
 
-    fn claim(&self, first: u64, end: u64) -> Claim {
+    /// The bus addresses of TCEs of this window.
+    pub(super) fn claim(&self, first: u64, end: u64) -> Claim {
         let size = self.window.bytes_of(Pages::new(end - first));
         Claim { start: self.window.iova_of(first), size }
     }

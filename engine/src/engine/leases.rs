@@ -7,9 +7,10 @@ use crate::{
     error::Error,
     kernel::Kernel,
     lease::{
-        EndCause, Holder, LEASES_MAX, Lease, LeaseEnded, LeaseId, LeaseRefusal, LeaseState,
-        Timestamp,
+        EndCause, Holder, LEASES_MAX, Lease, LeaseEnded, LeaseId, LeasePart, LeaseRefusal,
+        LeaseState, Timestamp,
     },
+    lingering::{Lingering, Unmapping},
     plan::{Action, CALL_TCES_MAX, PlannedCall, plan},
     window::{Claim, Run, Window, WindowId},
 };
@@ -29,10 +30,12 @@ pub struct LeaseRequest {
     pub size: Bytes,
     /// What its mappings may allow.
     pub access: Access,
-    /// The most TCEs that may be set at once.
+    /// The most TCEs that may be set at once in one window.
     pub tces_max: u64,
     /// When it ends by itself.
     pub expires: Option<Timestamp>,
+    /// How its unmaps are made.
+    pub unmapping: Unmapping,
 }
 
 /// A lease that was checked. Only [`Engine::grant_lease`] makes one.
@@ -58,13 +61,14 @@ impl<K: Kernel> Engine<K> {
         let Ok(backend) = self.backend() else { return Bytes::ZERO };
         let Some(state) = backend.window(id) else { return Bytes::ZERO };
         let (start, size) = (state.window.start, state.window.size);
-        let leased = self.leases_of(id).map(|(_, lease)| lease.claim.size);
+        let leased = self.leased_of(id).map(|part| part.claim.size);
         let taken = leased.fold(backend.facts.reserved_within(start, size), Bytes::saturating_add);
         size.checked_sub(taken).unwrap_or_default()
     }
 
-    fn leases_of(&self, window: WindowId) -> impl Iterator<Item = (LeaseId, &Lease)> {
-        self.leases.live().filter(move |(_, lease)| lease.window == window)
+    /// What of a window is leased.
+    pub(super) fn leased_of(&self, window: WindowId) -> impl Iterator<Item = &LeasePart> {
+        self.leases.live().filter_map(move |(_, lease)| lease.part(window))
     }
 
     /// Checks a lease and finds room for it.
@@ -72,27 +76,37 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`LeaseRefusal`]; [`Error::NoBackend`].
     pub fn grant_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, Error> {
+        let LeasePart { claim, run, .. } =
+            self.room_for(request.window, request.at, request.size)?;
+        Ok(LeaseGrant { request, claim, run })
+    }
+
+    /// A free range of a window, without a TCE.
+    pub(super) fn room_for(
+        &self,
+        id: WindowId,
+        at: Option<Iova>,
+        size: Bytes,
+    ) -> Result<LeasePart, Error> {
         let backend = self.backend()?;
-        let state = backend.window(request.window);
-        let window = state.ok_or(LeaseRefusal::NoWindow(request.window))?.window;
-        let placed = match request.at {
-            Some(start) => Some(Claim { start, size: request.size }),
-            None => self.first_fit(&window, request.size),
+        let window = backend.window(id).ok_or(LeaseRefusal::NoWindow(id))?.window;
+        let placed = match at {
+            Some(start) => Some(Claim { start, size }),
+            None => self.first_fit(&window, size),
         };
-        let no_room =
-            LeaseRefusal::NoRoom { window: request.window, size: request.size, at: request.at };
+        let no_room = LeaseRefusal::NoRoom { window: id, size, at };
         let Some(claim) = placed else { return Err(no_room.into()) };
         let run = window.admit(claim, &backend.facts.reserved).map_err(LeaseRefusal::from)?;
-        if self.leases_of(request.window).any(|(_, lease)| lease.run.overlaps(run)) {
+        if self.leased_of(id).any(|part| part.run.overlaps(run)) {
             return Err(no_room.into());
         }
-        Ok(LeaseGrant { request, claim, run })
+        Ok(LeasePart { window: id, claim, run, tces: 0 })
     }
 
     /// The lowest range of this size that nobody has.
     fn first_fit(&self, window: &Window, size: Bytes) -> Option<Claim> {
         let reserved = &self.backend().ok()?.facts.reserved;
-        let mut taken: Vec<Claim> = self.leases_of(window.id).map(|(_, it)| it.claim).collect();
+        let mut taken: Vec<Claim> = self.leased_of(window.id).map(|it| it.claim).collect();
         taken.extend(reserved.iter().map(|it| Claim { start: it.start, size: it.size }));
         taken.sort_unstable_by_key(|claim| claim.start);
         let mut start = window.start;
@@ -110,6 +124,48 @@ impl<K: Kernel> Engine<K> {
         (room >= size).then_some(Claim { start, size })
     }
 
+    /// Gives a lease a range in its container's other window too.
+    ///
+    /// # Errors
+    /// [`LeaseRefusal`].
+    pub fn extend_lease(
+        &mut self,
+        id: LeaseId,
+        window: WindowId,
+        at: Option<Iova>,
+        size: Bytes,
+    ) -> Result<Claim, Error> {
+        let lease = self.leases.active(id)?;
+        if lease.part(window).is_some() {
+            return Err(LeaseRefusal::Part { lease: id, window, only: false }.into());
+        }
+        if lease.parts.len() > 1 {
+            return Err(LeaseRefusal::TwoParts(id).into());
+        }
+        let part = self.room_for(window, at, size)?;
+        self.leases.get_mut(id).parts.push(part);
+        Ok(part.claim)
+    }
+
+    /// Takes one of its two ranges from a lease: unmapped at once, devices not stopped.
+    ///
+    /// # Errors
+    /// [`LeaseRefusal`]; [`Error::Fault`], after which this can be called again.
+    pub fn give_up_part(&mut self, id: LeaseId, window: WindowId) -> Result<(), Error> {
+        let lease = self.leases.active(id)?;
+        if lease.part(window).is_none() {
+            return Err(LeaseRefusal::NoWindow(window).into());
+        }
+        if lease.parts.len() == 1 {
+            return Err(LeaseRefusal::Part { lease: id, window, only: true }.into());
+        }
+        self.clear_part(id, window)?;
+        let lease = self.leases.get_mut(id);
+        lease.parts.retain(|part| part.window != window);
+        lease.growth = None;
+        Ok(())
+    }
+
     /// Makes a lease of a grant.
     ///
     /// # Errors
@@ -123,19 +179,17 @@ impl<K: Kernel> Engine<K> {
         // Granting again is cheap, and then a grant that was kept for too long does no harm.
         let request = LeaseRequest { at: Some(grant.claim.start), ..grant.request };
         let LeaseGrant { request, claim, run } = self.grant_lease(request)?;
-        let LeaseRequest { holder, window, access, tces_max, expires, .. } = request;
-        let state = LeaseState::Active;
-        let tces = 0;
+        let LeaseRequest { holder, window, access, tces_max, expires, unmapping, .. } = request;
         Ok(self.leases.insert(Lease {
             holder,
-            window,
-            claim,
-            run,
+            parts: vec![LeasePart { window, claim, run, tces: 0 }],
             access,
             tces_max,
-            tces,
             expires,
-            state,
+            unmapping,
+            lingering: Lingering::default(),
+            growth: None,
+            state: LeaseState::Active,
         })?)
     }
 
@@ -190,11 +244,22 @@ impl<K: Kernel> Engine<K> {
 
     /// Unmaps all that a lease has mapped, or may have where its range is quarantined.
     fn clear_lease(&mut self, id: LeaseId) -> Result<(), Error> {
-        let Lease { window, run, .. } = *self.leases.get(id)?;
+        let windows: Vec<WindowId> =
+            self.leases.get(id)?.parts.iter().map(|part| part.window).collect();
+        windows.into_iter().try_for_each(|window| self.clear_part(id, window))
+    }
+
+    /// The same in one of its windows.
+    pub(super) fn clear_part(&mut self, id: LeaseId, window: WindowId) -> Result<(), Error> {
+        let Some(LeasePart { run, .. }) = self.leases.get(id)?.part(window).copied() else {
+            return Ok(());
+        };
         let state = self.backend()?.window(window).expect("a window outlives its leases");
         for call in calls_to_clear(state, id, run) {
             self.make(window, call)?;
-            self.ledger(window, id).clear(call.first, call.end());
+            let mut ledger = self.ledger(window, id);
+            ledger.clear(call.first, call.end());
+            ledger.not_lingering(call.first, call.end());
         }
         let state = self.backend_mut()?.window_mut(window).expect("as before");
         state.quarantines.retain(|quarantine| quarantine.lease != id);

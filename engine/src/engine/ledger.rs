@@ -1,4 +1,4 @@
-//! The three books that every TCE is in: its window's table, the count of its region and the count of its lease.
+//! The books that every TCE is in: its window's table, the count of its region and the count of its lease.
 
 use crate::{
     kernel::Kernel,
@@ -10,12 +10,13 @@ use crate::{
 
 use super::Engine;
 
-/// The books of one window, open for a change.
+/// The books of one lease in one window, open for a change.
 pub(super) struct Ledger<'a> {
     table: &'a mut Table,
     regions: &'a mut Regions,
     leases: &'a mut Leases,
     lease: LeaseId,
+    window: WindowId,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -26,17 +27,19 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn ledger(&mut self, window: WindowId, lease: LeaseId) -> Ledger<'_> {
         let Self { state, regions, leases, .. } = self;
         let state = state.backend_mut().and_then(|backend| backend.window_mut(window));
-        Ledger { table: &mut state.expect("a table has a window").table, regions, leases, lease }
+        let table = &mut state.expect("a table has a window").table;
+        Ledger { table, regions, leases, lease, window }
     }
 }
 
 impl Ledger<'_> {
     /// Forgets what is mapped between two TCEs.
     pub(super) fn clear(&mut self, first: u64, end: u64) {
-        let Self { table, regions, leases, lease } = self;
+        let Self { table, regions, leases, lease, window } = self;
+        let tces = leases.tces_mut(*lease, *window);
         table.clear(first, end, |run| {
             regions.remove_tces(run.target.region, run.pages);
-            leases.remove_tces(*lease, run.pages);
+            *tces -= run.pages;
         });
     }
 
@@ -44,7 +47,15 @@ impl Ledger<'_> {
     pub(super) fn set(&mut self, run: MappedRun) {
         self.clear(run.first, run.end());
         self.regions.add_tces(run.target.region, run.pages);
-        self.leases.add_tces(self.lease, run.pages);
+        *self.leases.tces_mut(self.lease, self.window) += run.pages;
         self.table.set(run);
+    }
+
+    /// Notes that nothing lingers between two TCEs.
+    pub(super) fn not_lingering(&mut self, first: u64, end: u64) {
+        let lingering = &mut self.leases.get_mut(self.lease).lingering;
+        if lingering.tces() > 0 {
+            lingering.remove(self.window.slot, first, end);
+        }
     }
 }

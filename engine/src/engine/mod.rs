@@ -5,7 +5,9 @@
 
 mod backend;
 mod batch;
+mod deferred;
 mod groups;
+mod growth;
 mod leases;
 mod ledger;
 mod memory;
@@ -26,8 +28,8 @@ use crate::{
 
 use self::backend::Backend;
 pub use self::{
-    backend::WindowState, batch::Applied, leases::LeaseGrant, leases::LeaseRequest,
-    windows::LayoutGrant,
+    backend::WindowState, batch::Applied, batch::WindowPlan, leases::LeaseGrant,
+    leases::LeaseRequest, windows::LayoutGrant,
 };
 
 /// What a charge was for.

@@ -54,7 +54,7 @@ fn a_batch_is_made_as_planned() {
         let applied = bench.engine.apply(tenant.lease, &edits, NOW).expect("as planned");
         assert_eq!(bench.machine.calls(Operation::Map) - maps, applied.map_calls);
         assert_eq!(bench.machine.calls(Operation::Unmap) - unmaps, applied.unmap_calls);
-        assert_eq!((applied.map_calls, applied.unmap_calls, plan.calls.len()), (3, 2, 5));
+        assert_eq!((applied.map_calls, applied.unmap_calls, plan[0].plan.calls.len()), (3, 2, 5));
         assert_eq!(applied.tces_kept, 2, "18 and 19 were as wanted");
         assert_agreement(&bench.machine, &bench.engine);
         bench.apply(&tenant, &edits);
@@ -131,9 +131,10 @@ fn quarantined(name: &str) -> (Bench, Tenant) {
     bench.machine.fail_nth(Operation::Map, 1, Fault::AfterTces { count: 3, errno: Errno::EIO });
     bench.machine.fail_nth(Operation::Map, 2, EIO);
     let failure = fail(&mut bench, &tenant, &edits);
-    let Undone::Quarantined { window, claim, fault } = failure.outcome else { panic!("{failure}") };
-    assert_eq!((window, claim), (tenant.window, tenant.range(4, 8)));
-    assert_eq!(fault.errno(), Some(Errno::EIO));
+    let Undone::Quarantined(ranges) = failure.outcome else { panic!("{failure}") };
+    assert_eq!(ranges.len(), 1, "{ranges:?}");
+    assert_eq!((ranges[0].window, ranges[0].claim), (tenant.window, tenant.range(4, 8)));
+    assert_eq!(ranges[0].fault.errno(), Some(Errno::EIO));
     (bench, tenant)
 }
 

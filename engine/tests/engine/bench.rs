@@ -9,6 +9,7 @@ use tce_engine::{
     kernel::{ContainerFd, DeviceFd, GroupNumber, MemoryRange},
     layout::WindowChoice,
     lease::{Holder, LeaseId, Timestamp},
+    lingering::Unmapping,
     machine::{Backing, Machine, MemoryRequest},
     region::RegionId,
     window::{Claim, WindowId},
@@ -108,7 +109,7 @@ impl Bench {
 
     pub(crate) fn tenant(&mut self, window: WindowId, size: Bytes) -> Tenant {
         let lease = self.try_lease(request(window, size)).expect("there is room");
-        let claim = self.engine.leases().get(lease).expect("it was just made").claim;
+        let claim = self.engine.leases().get(lease).expect("it was just made").home().claim;
         let state = self.engine.windows().find(|it| it.window().id == window);
         let page = state.expect("it is there").window().page;
         let (region, memory) = self.region(Bytes::new(64 * page.bytes().raw()));
@@ -160,6 +161,7 @@ pub(crate) fn request(window: WindowId, size: Bytes) -> LeaseRequest {
         access: Access::ReadWrite,
         tces_max: u64::MAX,
         expires: None,
+        unmapping: Unmapping::Strict,
     }
 }
 

@@ -23,7 +23,7 @@ fn windowed(size: Bytes) -> (Bench, WindowId) {
 
 fn placed(bench: &mut Bench, window: WindowId, size: Bytes) -> (LeaseId, u64) {
     let lease = bench.try_lease(request(window, size)).expect("there is room");
-    let claim = bench.engine.leases().get(lease).expect("it was just made").claim;
+    let claim = bench.engine.leases().get(lease).expect("it was just made").home().claim;
     (lease, claim.start.raw())
 }
 

@@ -127,7 +127,7 @@ fn devices_are_quiet_before_a_lease_is_unmapped() {
 #[test]
 fn an_edit_of_the_holder_does_not_stop_its_device() {
     let (_, mut engine, leases, log) = busy();
-    let claim = engine.leases().get(leases[0]).expect("it is there").claim;
+    let claim = engine.leases().get(leases[0]).expect("it is there").home().claim;
     engine.apply(leases[0], &[tce_engine::edit::Edit::Unmap(claim)], NOW).expect("it may");
     assert_eq!(*log.borrow(), ["unmap under DMA"]);
 }

@@ -13,6 +13,7 @@ use tce_engine::{
     kernel::MemoryRange,
     layout::LayoutRefusal,
     lease::{LeaseId, Timestamp},
+    lingering::Unmapping,
     machine::{Backing, Machine, MemoryRequest},
     region::RegionId,
     window::{Claim, Window, WindowId},
@@ -234,6 +235,7 @@ impl Run {
             at,
             access: self.dice.pick(&access).expect("there are some"),
             tces_max: if self.dice.one_in(3) { self.dice.roll(40) } else { u64::MAX },
+            unmapping: Unmapping::Strict,
             expires: self.dice.one_in(3).then(|| Timestamp(self.now + self.dice.roll(300))),
             ..request(id, Bytes::new(page * self.dice.roll(200)))
         };
@@ -259,7 +261,9 @@ impl Run {
             return Ok(());
         };
         let known = self.engine.leases().get(id);
-        let Ok((claim, access, window)) = known.map(|it| (it.claim, it.access, it.window)) else {
+        let Ok((claim, access, window)) =
+            known.map(|it| (it.home().claim, it.access, it.home().window))
+        else {
             return self.engine.apply(id, &[], Timestamp(self.now)).map(|_| ());
         };
         let page = self.engine.windows().find(|state| state.window().id == window);
@@ -325,7 +329,11 @@ const fn must_make_no_call(error: &Error) -> bool {
                 | GroupRefusal::OthersPresent(_)
         ),
         Error::Layout(refusal) => !matches!(refusal, LayoutRefusal::Unreachable { .. }),
-        Error::NoBackend | Error::Region(_) | Error::Lease(_) | Error::Edit(_) => true,
+        Error::NoBackend
+        | Error::Region(_)
+        | Error::Lease(_)
+        | Error::Growth(_)
+        | Error::Edit(_) => true,
         Error::Fault(_) | Error::Batch(_) => false,
     }
 }

@@ -83,13 +83,15 @@ fn assert_counts(engine: &Engine<SimKernel>) {
         }
     }
     for (id, lease) in engine.leases().iter() {
-        let state = engine.windows().find(|state| state.window().id == lease.window);
-        let table = state.filter(|_| !matches!(lease.state, LeaseState::Ended(_)));
-        let runs = table.map(|state| state.table().within(lease.run.first(), lease.run.end()));
-        let tces: u64 = runs.into_iter().flatten().map(|run| run.pages).sum();
-        assert_eq!(lease.tces, tces, "{id}");
-        assert!(lease.tces <= lease.tces_max);
-        by_window.entry(lease.window).and_modify(|left| *left -= tces);
+        for part in &lease.parts {
+            let state = engine.windows().find(|state| state.window().id == part.window);
+            let table = state.filter(|_| !matches!(lease.state, LeaseState::Ended(_)));
+            let runs = table.map(|state| state.table().within(part.run.first(), part.run.end()));
+            let tces: u64 = runs.into_iter().flatten().map(|run| run.pages).sum();
+            assert_eq!(part.tces, tces, "{id}");
+            assert!(tces <= lease.tces_max);
+            by_window.entry(part.window).and_modify(|left| *left -= tces);
+        }
     }
     assert!(by_window.values().all(|left| *left == 0), "TCEs have a lease: {by_window:?}");
     for (id, region) in engine.regions().into_iter().flat_map(|regions| regions.iter()) {

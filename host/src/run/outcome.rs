@@ -76,8 +76,8 @@ impl Outcome {
     pub(super) fn note_engine<K: Kernel>(&mut self, engine: &Engine<K>) {
         let leases = self.lease_ids.iter().filter_map(|id| engine.leases().get(*id).ok());
         let leases = leases.map(|lease| LeaseSeen {
-            window: lease.window,
-            claim: lease.claim,
+            window: lease.home().window,
+            claim: lease.home().claim,
             access: lease.access,
             tces_max: lease.tces_max,
         });

@@ -6,6 +6,7 @@ use tce_engine::{
     kernel::GroupNumber,
     layout::Candidate,
     lease::LeaseId,
+    lingering::Unmapping,
     machine::Machine,
     region::RegionId,
     window::WindowId,
@@ -249,6 +250,7 @@ impl<M: Machine> Session<'_, M> {
                 access: plan.terms.access,
                 tces_max: plan.terms.tces_max,
                 expires: plan.terms.expires,
+                unmapping: Unmapping::Strict,
             };
             let grant = self.engine.grant_lease(request);
             let id = grant.and_then(|grant| self.engine.lease(grant));

@@ -63,8 +63,11 @@ impl<M: Machine> Session<'_, M> {
 
     fn edits(&self, step: &Step, batch: u64, outcome: &Outcome) -> Result<Vec<Edit>, Failure> {
         let leases = self.engine.leases();
-        let claims: Result<Vec<_>, _> =
-            outcome.lease_ids.iter().map(|id| leases.get(*id).map(|lease| lease.claim)).collect();
+        let claims: Result<Vec<_>, _> = outcome
+            .lease_ids
+            .iter()
+            .map(|id| leases.get(*id).map(|lease| lease.home().claim))
+            .collect();
         let claims = claims.map_err(tce_engine::Error::from)?;
         let script = Script {
             regions: &self.job.regions,
@@ -94,7 +97,7 @@ impl<M: Machine> Session<'_, M> {
             tces_cleared: work.tces_cleared + applied.tces_cleared,
             tces_kept: work.tces_kept + applied.tces_kept,
         };
-        let tces = self.engine.leases().get(id).map_err(tce_engine::Error::from)?.tces;
+        let tces = self.engine.leases().get(id).map_err(tce_engine::Error::from)?.tces();
         let peak = &mut outcome.script.tces_peak[lease];
         *peak = (*peak).max(tces);
         Ok(())

@@ -73,10 +73,11 @@ fn tenant<K: Kernel>(
         access: Access::ReadWrite,
         tces_max: u64::MAX,
         expires: None,
+        unmapping: tce_engine::lingering::Unmapping::Strict,
     };
     let grant = engine.grant_lease(request).unwrap();
     let lease = engine.lease(grant).unwrap();
-    let start = engine.leases().get(lease).unwrap().claim.start;
+    let start = engine.leases().get(lease).unwrap().home().claim.start;
     let state = engine.windows().find(|state| state.window().id == window).unwrap();
     Tenant { lease, region, start, page: state.window().page }
 }

@@ -1,26 +1,30 @@
 //! Batches: edits are checked in full, planned, made, and undone if the kernel fails one of their calls.
+//!
+//! A batch falls into *shares*, one for each window of its lease. `admission` checks edits, `undo` puts back.
 
-use std::collections::BTreeSet;
+mod admission;
+mod undo;
 
 use crate::{
     addr::{Bytes, Pages},
     calls::{Calls, Charged},
     edit::{BATCH_EDITS_MAX, Edit, Wish, settle},
-    error::{BatchFailure, EditRefusal, Error, Undone},
-    facts::ReservedRange,
+    error::{BatchFailure, EditRefusal, Error},
+    facts::Slot,
     fault::Fault,
     kernel::{ContainerFd, Kernel, MapCall, UnmapCall},
     lease::{EndCause, Lease, LeaseId, LeaseRefusal, Timestamp},
+    lingering::Unmapping,
     plan::{Action, Plan, PlannedCall, plan},
-    region::{RegionId, RegionRefusal, Regions},
-    table::{MappedRun, Target},
-    window::{Claim, Run, Window, WindowId},
+    table::{MappedRun, Table},
+    window::{Window, WindowId},
 };
 
 use super::{
     ChargeSubject, Engine,
     backend::{Made, WindowState},
 };
+use admission::{Admission, Place};
 
 /// What a batch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,14 +39,35 @@ pub struct Applied {
     pub tces_cleared: u64,
     /// TCEs that were as wanted already.
     pub tces_kept: u64,
+    /// TCEs whose unmap was put off: they linger.
+    pub tces_deferred: u64,
+}
+
+/// What a batch would do in a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowPlan {
+    /// The window.
+    pub window: WindowId,
+    /// The calls.
+    pub plan: Plan,
 }
 
 /// A batch that is checked and planned.
 struct Prepared {
     lease: LeaseId,
+    shares: Vec<Share>,
+    /// Whether all that lingers goes with it.
+    flushes: bool,
+    now: Timestamp,
+}
+
+/// What a batch does in one window.
+struct Share {
     window: WindowId,
     wishes: Vec<Wish>,
     plan: Plan,
+    /// Ranges of set TCEs that will linger.
+    deferred: Vec<(u64, u64)>,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -62,12 +87,32 @@ impl<K: Kernel> Engine<K> {
         Ok(self.commit(prepared))
     }
 
-    /// The plan for edits, as [`Engine::apply`] would make it now, without making it.
+    /// The plans for edits, as [`Engine::apply`] would make them now, without making them: one for each window of the
+    /// lease.
     ///
     /// # Errors
     /// As [`Engine::apply`], without those of the kernel.
-    pub fn plan(&self, lease: LeaseId, edits: &[Edit], now: Timestamp) -> Result<Plan, Error> {
-        Ok(self.prepare(lease, edits, now)?.plan)
+    pub fn plan(
+        &self,
+        lease: LeaseId,
+        edits: &[Edit],
+        now: Timestamp,
+    ) -> Result<Vec<WindowPlan>, Error> {
+        let shares = self.prepare(lease, edits, now)?.shares.into_iter();
+        Ok(shares.map(|Share { window, plan, .. }| WindowPlan { window, plan }).collect())
+    }
+
+    /// Makes unmapped at once what lingers of a lease.
+    ///
+    /// # Errors
+    /// As [`Engine::apply`]; what could not be flushed lingers on.
+    pub fn flush(&mut self, id: LeaseId, now: Timestamp) -> Result<Applied, Error> {
+        let lease = self.leases.active(id)?;
+        let admission = Admission::new(id, lease, self.backend()?, &self.regions)?;
+        let wishes = admission.places().iter().map(|_| Vec::new()).collect();
+        let prepared = at_once(id, &admission, wishes, now);
+        self.execute(&prepared)?;
+        Ok(self.commit(prepared))
     }
 
     fn prepare(&self, id: LeaseId, edits: &[Edit], now: Timestamp) -> Result<Prepared, Error> {
@@ -78,24 +123,29 @@ impl<K: Kernel> Engine<K> {
         if edits.len() > BATCH_EDITS_MAX {
             return Err(EditRefusal::TooMany(edits.len()).into());
         }
-        let backend = self.backend()?;
-        let state = backend.window(lease.window).ok_or(LeaseRefusal::NoWindow(lease.window))?;
-        let (reserved, regions) = (&backend.facts.reserved, &self.regions);
-        let admission = Admission { reserved, regions, state, id, lease };
-        let wishes: Result<Vec<Wish>, EditRefusal> =
-            edits.iter().enumerate().map(|(index, edit)| admission.admit(index, edit)).collect();
-        let wishes = settle(wishes?, state.window.page);
-        let plan = plan(&state.table, &wishes);
-        check_quota(id, lease, &plan)?;
-        Ok(Prepared { lease: id, window: lease.window, wishes, plan })
+        let admission = Admission::new(id, lease, self.backend()?, &self.regions)?;
+        let mut wishes: Vec<Vec<Wish>> = admission.places().iter().map(|_| Vec::new()).collect();
+        wishes[0].reserve(edits.len());
+        for (index, edit) in edits.iter().enumerate() {
+            admission.admit(index, edit, |place, wish| wishes[place].push(wish))?;
+        }
+        if let Some(prepared) = put_off(id, &admission, &wishes, now)
+            && check_quota(id, lease, &prepared).is_ok()
+        {
+            return Ok(prepared);
+        }
+        let prepared = at_once(id, &admission, wishes, now);
+        check_quota(id, lease, &prepared)?;
+        Ok(prepared)
     }
 
     fn execute(&mut self, prepared: &Prepared) -> Result<(), Error> {
-        let id = prepared.window;
-        for (done, call) in prepared.plan.calls.iter().enumerate() {
-            if let Err(fault) = self.make(id, *call) {
-                let outcome = self.undo(prepared, done);
-                return Err(Box::new(BatchFailure { fault, outcome }).into());
+        for (at, share) in prepared.shares.iter().enumerate() {
+            for (done, call) in share.plan.calls.iter().enumerate() {
+                if let Err(fault) = self.make(share.window, *call) {
+                    let outcome = self.undo(prepared, at, done);
+                    return Err(Box::new(BatchFailure { fault, outcome }).into());
+                }
             }
         }
         Ok(())
@@ -122,143 +172,116 @@ impl<K: Kernel> Engine<K> {
         window.expect("a window outlives what is done to it")
     }
 
-    /// Puts back what the table says, the newest call first. What a call that succeeded did is undone; of one that
-    /// failed, an unmap has done nothing, and a map has emptied what it had replaced (`tce_iommu_clear`).
-    fn undo(&mut self, prepared: &Prepared, failed: usize) -> Undone {
-        let Prepared { window, ref plan, .. } = *prepared;
-        for (index, call) in plan.calls[..=failed].iter().enumerate().rev() {
-            let put_back = match call.action {
-                Action::Unmap if index == failed => Ok(()),
-                Action::Map { .. } if index < failed => {
-                    self.unmap_holes(window, call).and_then(|()| self.map_again(window, call))
-                }
-                Action::Unmap | Action::Map { .. } => self.map_again(window, call),
-            };
-            if let Err(fault) = put_back {
-                return self.quarantine(prepared, &plan.calls[..=index], fault);
-            }
-        }
-        Undone::Restored
-    }
-
-    /// Unmaps what a call has mapped where the table has nothing.
-    fn unmap_holes(&mut self, id: WindowId, call: &PlannedCall) -> Result<(), Fault> {
-        let mapped = self.window(id).table.within(call.first, call.end());
-        let holes = holes(mapped, call.first, call.end());
-        holes.into_iter().try_for_each(|(first, end)| {
-            self.make(id, PlannedCall { first, pages: end - first, action: Action::Unmap })
-        })
-    }
-
-    /// Maps what the table has in the range of a call.
-    fn map_again(&mut self, id: WindowId, call: &PlannedCall) -> Result<(), Fault> {
-        let mapped: Vec<MappedRun> = self.window(id).table.within(call.first, call.end()).collect();
-        mapped.into_iter().try_for_each(|MappedRun { first, pages, target }| {
-            let action = Action::Map { address: target.address, access: target.access };
-            self.make(id, PlannedCall { first, pages, action })
-        })
-    }
-
-    /// Closes the range of the calls that could not be undone.
-    fn quarantine(&mut self, prepared: &Prepared, calls: &[PlannedCall], fault: Fault) -> Undone {
-        let Prepared { lease, window, ref wishes, .. } = *prepared;
-        let first = calls.iter().map(|call| call.first).min().unwrap_or_default();
-        let end = calls.iter().map(PlannedCall::end).max().unwrap_or_default();
-        let targets = wishes.iter().filter_map(|wish| wish.target);
-        let regions: BTreeSet<RegionId> = targets.map(|target| target.region).collect();
-        let state = self.backend_mut().ok().and_then(|backend| backend.window_mut(window));
-        let state = state.expect("a window outlives its batches");
-        let claim = state.quarantine(lease, (first, end), regions);
-        Undone::Quarantined { window, claim, fault }
-    }
-
-    /// Notes in the table what the calls have made true.
+    /// Notes in the tables what the calls have made true.
     fn commit(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { lease, window, wishes, plan } = prepared;
-        let mut ledger = self.ledger(window, lease);
-        for Wish { first, end, target } in wishes {
-            match target {
-                Some(target) => ledger.set(MappedRun { first, pages: end - first, target }),
-                None => ledger.clear(first, end),
+        let Prepared { lease, shares, flushes, now } = prepared;
+        if flushes {
+            self.leases.get_mut(lease).lingering.clear();
+        }
+        let mut applied = Applied::default();
+        for share in shares {
+            applied.count(&share);
+            let slot = share.window.slot;
+            let mut ledger = self.ledger(share.window, lease);
+            for Wish { first, end, target } in share.wishes {
+                match target {
+                    Some(target) => ledger.set(MappedRun { first, pages: end - first, target }),
+                    None => ledger.clear(first, end),
+                }
+                ledger.not_lingering(first, end);
+            }
+            let lingering = &mut self.leases.get_mut(lease).lingering;
+            for (first, end) in share.deferred {
+                lingering.add(slot, first, end, now);
             }
         }
-        let (map_calls, unmap_calls) =
-            plan.calls.iter().fold((0, 0), |(maps, unmaps), call| match call.action {
-                Action::Map { .. } => (maps + 1, unmaps),
-                Action::Unmap => (maps, unmaps + 1),
-            });
-        let Plan { tces_set, tces_cleared, tces_kept, .. } = plan;
-        Applied { map_calls, unmap_calls, tces_set, tces_cleared, tces_kept }
+        applied
     }
 }
 
-/// What an edit is checked against.
-struct Admission<'a> {
-    reserved: &'a [ReservedRange],
-    regions: &'a Regions,
-    state: &'a WindowState,
-    id: LeaseId,
-    lease: &'a Lease,
-}
-
-impl Admission<'_> {
-    fn admit(&self, index: usize, edit: &Edit) -> Result<Wish, EditRefusal> {
-        let claim = edit.claim();
-        let run = self
-            .state
-            .window
-            .admit(claim, self.reserved)
-            .map_err(|refusal| EditRefusal::Claim { edit: index, refusal })?;
-        self.check_lease(claim, run, edit)
-            .map_err(|refusal| EditRefusal::Lease { edit: index, refusal })?;
-        if let Some(quarantine) = self.state.quarantines.iter().find(|it| it.run.overlaps(run)) {
-            let claim = self.state.claim_of(quarantine.run);
-            return Err(EditRefusal::Quarantined { edit: index, claim });
-        }
-        let target =
-            self.target(edit).map_err(|refusal| EditRefusal::Region { edit: index, refusal })?;
-        Ok(Wish { first: run.first(), end: run.end(), target })
-    }
-
-    fn check_lease(&self, claim: Claim, run: Run, edit: &Edit) -> Result<(), LeaseRefusal> {
-        let (lease, leased, allowed) = (self.id, self.lease.claim, self.lease.access);
-        if !self.lease.run.contains(run) {
-            return Err(LeaseRefusal::Outside { lease, claim, leased });
-        }
-        match *edit {
-            Edit::Map { access, .. } if !allowed.includes(access) => {
-                Err(LeaseRefusal::Access { lease, allowed, wanted: access })
+impl Applied {
+    fn count(&mut self, share: &Share) {
+        for call in &share.plan.calls {
+            match call.action {
+                Action::Map { .. } => self.map_calls += 1,
+                Action::Unmap => self.unmap_calls += 1,
             }
-            Edit::Map { .. } | Edit::Unmap(_) => Ok(()),
         }
-    }
-
-    fn target(&self, edit: &Edit) -> Result<Option<Target>, RegionRefusal> {
-        let Edit::Map { region, offset, size, access, .. } = *edit else { return Ok(None) };
-        let address = self.regions.locate(region, offset, size, self.state.window.page)?;
-        Ok(Some(Target { address, access, region }))
+        self.tces_set += share.plan.tces_set;
+        self.tces_cleared += share.plan.tces_cleared;
+        self.tces_kept += share.plan.tces_kept;
+        self.tces_deferred += share.deferred.iter().map(|(first, end)| end - first).sum::<u64>();
     }
 }
 
-fn check_quota(id: LeaseId, lease: &Lease, plan: &Plan) -> Result<(), LeaseRefusal> {
-    // All that is set in the range of a lease belongs to it.
-    let wanted = lease.tces + plan.tces_new - plan.tces_cleared;
-    if wanted > lease.tces_max {
-        return Err(LeaseRefusal::Quota { lease: id, tces_max: lease.tces_max, wanted });
+/// A batch whose unmaps are made at once, with those that linger.
+fn at_once(
+    lease: LeaseId,
+    admission: &Admission<'_>,
+    wishes: Vec<Vec<Wish>>,
+    now: Timestamp,
+) -> Prepared {
+    let lingering = &admission.lease().lingering;
+    let share = |(place, wishes): (&Place<'_>, Vec<Wish>)| {
+        let Place { part, state } = place;
+        let left = lingering.ranges(part.window.slot);
+        let left: Vec<Wish> = left.map(|(first, end)| Wish { first, end, target: None }).collect();
+        // What is wished now wins over what lingers.
+        let wishes = if left.is_empty() { wishes } else { [left, wishes].concat() };
+        let wishes = settle(wishes, state.window.page);
+        let plan = plan(&state.table, &wishes);
+        Share { window: part.window, wishes, plan, deferred: Vec::new() }
+    };
+    let shares = admission.places().iter().zip(wishes).map(share).collect();
+    Prepared { lease, shares, flushes: true, now }
+}
+
+/// The same batch with its unmaps put off; `None` if the lease does not want that, or it is time to flush.
+fn put_off(
+    lease: LeaseId,
+    admission: &Admission<'_>,
+    wishes: &[Vec<Wish>],
+    now: Timestamp,
+) -> Option<Prepared> {
+    let Lease { unmapping, lingering, .. } = admission.lease();
+    let Unmapping::Deferred(deferral) = *unmapping else { return None };
+    if lingering.due(deferral).is_some_and(|due| due <= now) {
+        return None;
+    }
+    let mut count = lingering.tces();
+    let mut shares = Vec::new();
+    for (Place { part, state }, wishes) in admission.places().iter().zip(wishes) {
+        let slot = part.window.slot;
+        let settled = settle(wishes.clone(), state.window.page);
+        let (wishes, unmaps): (Vec<Wish>, Vec<Wish>) =
+            settled.into_iter().partition(|wish| wish.target.is_some());
+        let used = wishes.iter().map(|wish| lingering.within(slot, wish.first, wish.end));
+        count -= used.sum::<u64>();
+        let new = |wish: &Wish| to_linger(&state.table, admission.lease(), slot, wish);
+        let deferred: Vec<(u64, u64)> = unmaps.iter().flat_map(new).collect();
+        count += deferred.iter().map(|(first, end)| end - first).sum::<u64>();
+        let plan = plan(&state.table, &wishes);
+        shares.push(Share { window: part.window, wishes, plan, deferred });
+    }
+    (count <= deferral.tces_max()).then_some(Prepared { lease, shares, flushes: false, now })
+}
+
+/// The TCEs of an unmap that are set and do not linger yet.
+fn to_linger(table: &Table, lease: &Lease, slot: Slot, unmap: &Wish) -> Vec<(u64, u64)> {
+    let set = table.within(unmap.first, unmap.end);
+    set.flat_map(|run| lease.lingering.beside(slot, run.first, run.end())).collect()
+}
+
+fn check_quota(id: LeaseId, lease: &Lease, prepared: &Prepared) -> Result<(), LeaseRefusal> {
+    let tces_max = lease.tces_max;
+    for (part, share) in lease.parts.iter().zip(&prepared.shares) {
+        // All that is set in the range of a lease belongs to it.
+        let wanted = part.tces + share.plan.tces_new - share.plan.tces_cleared;
+        if wanted > tces_max {
+            return Err(LeaseRefusal::Quota { lease: id, tces_max, wanted });
+        }
     }
     Ok(())
-}
-
-/// The gaps that ascending runs leave between `first` and `end`.
-fn holes(runs: impl Iterator<Item = MappedRun>, first: u64, end: u64) -> Vec<(u64, u64)> {
-    let mut holes = Vec::new();
-    let mut at = first;
-    for run in runs {
-        holes.extend((at < run.first).then_some((at, run.first)));
-        at = run.end();
-    }
-    holes.extend((at < end).then_some((at, end)));
-    holes
 }
 
 fn send<K: Kernel>(
