@@ -5,7 +5,9 @@
 mod batches;
 mod bench;
 mod charges;
+mod deferred;
 mod groups;
+mod growth;
 mod leases;
 mod order;
 mod refusals;
