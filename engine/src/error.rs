@@ -5,18 +5,19 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::{
+    addr::Bytes,
     fault::Fault,
     growth::GrowthRefusal,
     kernel::{DescriptorKind, GroupNumber},
     layout::LayoutRefusal,
     lease::LeaseRefusal,
-    region::RegionRefusal,
+    region::{RegionId, RegionRefusal},
     window::{Claim, ClaimRefusal, WindowId},
 };
 
 /// Why the engine did not do something.
 ///
-/// A `Fault` or a `Batch` means that the kernel failed a call; all others mean that the caller asked for something that
+/// A `Fault`, a `Batch` or a `Registration` means that the kernel failed a call; all others mean that the caller asked for something that
 /// cannot be. They come before any call is made for it, but for what only the kernel can tell: that a group is not
 /// viable or has no backend for us, and that a window came to lie elsewhere ([`LayoutRefusal::Unreachable`]).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -48,6 +49,9 @@ pub enum Error {
     /// The kernel failed a call of a batch.
     #[error(transparent)]
     Batch(#[from] Box<BatchFailure>),
+    /// The kernel failed to register a piece of memory, and to take back others.
+    #[error(transparent)]
+    Registration(#[from] Box<RegistrationFailure>),
 }
 
 impl Error {
@@ -57,6 +61,7 @@ impl Error {
         match self {
             Self::Fault(fault) => Some(fault),
             Self::Batch(failure) => Some(&failure.fault),
+            Self::Registration(failure) => Some(&failure.fault),
             _ => None,
         }
     }
@@ -173,6 +178,23 @@ pub enum EditRefusal {
     /// Too many edits.
     #[error("a batch of {0} edits is too long; {max} is the most", max = crate::edit::BATCH_EDITS_MAX)]
     TooMany(usize),
+}
+
+/// A registration of several pieces that the kernel failed half-way, and that could not be undone.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{fault}; taking back what was registered failed too ({second}), so {left} of {region} stay registered: \
+     unregister it again"
+)]
+pub struct RegistrationFailure {
+    /// The call that failed first.
+    pub fault: Fault,
+    /// The region. Nothing can be mapped to it.
+    pub region: RegionId,
+    /// How much of it is still registered.
+    pub left: Bytes,
+    /// The call of the taking back that failed.
+    pub second: Fault,
 }
 
 /// A batch that the kernel failed half-way.

@@ -1,18 +1,44 @@
 //! Regions: host memory registered with the container.
+//!
+//! A region is contiguous in address and made of *pieces*, each of them one registration of the kernel. The kernel
+//! gives a registration one page size, the smallest behind it (`mm_iommu_do_alloc`), looks one registration up for
+//! each TCE (`mm_iommu_lookup`), and takes back exactly what was registered. So memory that pages of different sizes
+//! back has a piece for each, large memory may be registered piece by piece, and no TCE page lies in two pieces.
+
+mod piece;
+mod refusal;
+mod registration;
+mod request;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-
-use thiserror::Error;
 
 use crate::{
     addr::{Bytes, HostAddr, PageShift},
     kernel::MemoryRange,
-    slots::{Handle, Slots},
+    slots::Handle,
 };
 
-/// The most regions at a time. The kernel looks regions up one by one for each TCE (`mm_iommu_lookup`), so few large
-/// ones are better anyway.
+pub(crate) use self::store::Admission;
+pub use self::{
+    piece::Piece,
+    refusal::RegionRefusal,
+    registration::{Progress, Registration},
+    request::{BackedPart, RegionRequest},
+    store::Regions,
+};
+
+/// The most regions at a time. The kernel looks registrations up one by one for each TCE (`mm_iommu_lookup`), so few
+/// large ones are better anyway.
 pub const REGIONS_MAX: usize = 4096;
+
+/// The most pieces of all regions at a time, for the same reason: as many as regions that have one each.
+pub const PIECES_MAX: usize = 4096;
+
+/// Where the memory of a process ends on POWER: `TASK_SIZE_USER64`, at most 4 PiB.
+pub const USER_SPACE_END: HostAddr = HostAddr::new(1 << 52);
 
 /// Names a region for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,291 +50,143 @@ impl fmt::Display for RegionId {
     }
 }
 
-/// Why memory is not registered, or not unregistered, or not mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum RegionRefusal {
-    /// Size zero, or address or size not whole system pages.
-    #[error("memory of {} at {} is not whole {page} system pages", .range.size, .range.address)]
-    Misaligned {
-        /// The memory.
-        range: MemoryRange,
-        /// The system page.
-        page: PageShift,
-    },
-    /// It shares bytes with another region; the kernel takes exact repetitions only (`mm_iommu_do_alloc`).
-    #[error("memory of {} at {} overlaps {other}", .range.size, .range.address)]
-    Overlaps {
-        /// The memory.
-        range: MemoryRange,
-        /// The region that is in the way.
-        other: RegionId,
-    },
-    /// The limit would not hold it.
-    #[error("{needed} more would be locked and {charged} are already, but the limit is {limit}")]
-    LockedMemory {
-        /// What the call would charge.
-        needed: Bytes,
-        /// What is charged.
-        charged: Bytes,
-        /// The limit.
-        limit: Bytes,
-    },
-    /// There is no such region now.
-    #[error("{0} is registered no more")]
-    Gone(RegionId),
-    /// Something points into it. The kernel would say yes and leak (`tce_iommu_unregister_pages`).
-    #[error(
-        "{region} has {tces} TCEs that point into it or may do so, so it stays registered: unmap them first"
-    )]
-    Mapped {
-        /// The region.
-        region: RegionId,
-        /// TCEs that point into it, or may do so because they are quarantined.
-        tces: u64,
-    },
-    /// A range leaves the region.
-    #[error("{size} at offset {offset} leave {region}")]
-    Outside {
-        /// The region.
-        region: RegionId,
-        /// Where the range starts in it.
-        offset: Bytes,
-        /// The range's size.
-        size: Bytes,
-    },
-    /// A TCE page is larger than the page that backs the memory, or does not lie on a page border of it.
-    #[error("{region} is backed by {backing} pages, so {page} TCEs at offset {offset} do not fit")]
-    PageTooLarge {
-        /// The region.
-        region: RegionId,
-        /// Its page.
-        backing: PageShift,
-        /// The window's page.
-        page: PageShift,
-        /// Where the range starts in it.
-        offset: Bytes,
-    },
-    /// [`REGIONS_MAX`] regions are registered.
-    #[error(
-        "there are {REGIONS_MAX} regions already, the most there can be: use fewer, larger ones"
-    )]
-    TooMany,
+/// How much of a region is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionState {
+    /// Not all of it yet: nothing can be mapped to it.
+    Registering,
+    /// All of it.
+    Registered,
+    /// Not all of it any more, because a call failed when it was unregistered: nothing can be mapped to it.
+    Leaving,
 }
 
 /// Registered memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The memory.
     pub range: MemoryRange,
-    /// The largest TCE page it can hold: its backing page, or less where address or size are less aligned.
+    /// The largest TCE page that it takes throughout. Some of its pieces may take larger ones.
     pub page: PageShift,
     /// TCEs that point into it.
     pub tces: u64,
+    /// How many users have registered it and not unregistered it.
+    pub users: u64,
+    /// Its memory by what backs it, neighbours different.
+    parts: Box<[BackedPart]>,
+    /// In ascending order, without gaps.
+    pieces: Box<[Piece]>,
+    /// The kernel has the first so many pieces.
+    pieces_registered: usize,
+    state: RegionState,
 }
 
 impl Region {
-    /// Memory backed by pages of this size.
+    /// Memory of which nothing is registered yet, for one user.
     ///
     /// # Errors
-    /// [`RegionRefusal::Misaligned`].
-    pub fn new(
-        range: MemoryRange,
-        backing: PageShift,
+    /// [`RegionRefusal::Misaligned`], [`RegionRefusal::BeyondUserSpace`], [`RegionRefusal::TooManyPieces`].
+    pub(crate) fn new(
+        request: &RegionRequest,
         system_page: PageShift,
     ) -> Result<Self, RegionRefusal> {
-        let aligned = range.address.is_aligned(system_page)
-            && range.size.is_multiple_of(system_page)
-            && range.address.checked_add(range.size).is_some();
-        if range.size.is_zero() || !aligned {
-            return Err(RegionRefusal::Misaligned { range, page: system_page });
-        }
-        let common = (range.address.raw() | range.size.raw()).trailing_zeros();
-        let common = u8::try_from(common).unwrap_or(u8::MAX).min(backing.raw());
-        let page = PageShift::new(common).expect("at least the system page");
-        Ok(Self { range, page, tces: 0 })
+        let range = request.checked_range(system_page)?;
+        let parts = request.joined_parts();
+        let pieces = request.pieces(&parts, system_page)?;
+        let smallest = pieces.iter().map(|piece| piece.page).min();
+        Ok(Self {
+            range,
+            page: smallest.ok_or(RegionRefusal::Misaligned { range, page: system_page })?,
+            tces: 0,
+            users: 1,
+            parts,
+            pieces,
+            pieces_registered: 0,
+            state: RegionState::Registering,
+        })
+    }
+
+    /// Its pieces, registered or not, in ascending order.
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The pieces that the kernel has.
+    #[must_use]
+    pub fn registered_pieces(&self) -> &[Piece] {
+        self.pieces.get(..self.pieces_registered).unwrap_or_default()
+    }
+
+    /// How much of it the kernel has.
+    #[must_use]
+    pub fn registered(&self) -> Bytes {
+        let sizes = self.registered_pieces().iter().map(|piece| piece.range.size);
+        sizes.fold(Bytes::ZERO, Bytes::saturating_add)
+    }
+
+    /// Whether it is registered, or on its way in or out.
+    #[must_use]
+    pub const fn state(&self) -> RegionState {
+        self.state
     }
 
     fn overlaps(&self, other: &Self) -> bool {
-        let end = |range: MemoryRange| range.address.raw() + range.size.raw();
-        self.range.address.raw() < end(other.range) && other.range.address.raw() < end(self.range)
+        self.range.address.raw() < end_of(other.range)
+            && other.range.address.raw() < end_of(self.range)
+    }
+
+    /// Whether who asks for the other can have this one.
+    fn is_same_memory(&self, other: &Self) -> bool {
+        self.range == other.range && self.parts == other.parts
+    }
+
+    /// That it can be used.
+    fn check_registered(&self, region: RegionId) -> Result<(), RegionRefusal> {
+        let size = self.range.size;
+        match self.state {
+            RegionState::Registered => Ok(()),
+            RegionState::Registering => {
+                Err(RegionRefusal::Registering { region, registered: self.registered(), size })
+            }
+            RegionState::Leaving => {
+                Err(RegionRefusal::Leaving { region, registered: self.registered(), size })
+            }
+        }
+    }
+
+    /// The first piece between two addresses that does not take TCEs of this page.
+    fn piece_below(&self, start: HostAddr, end: HostAddr, page: PageShift) -> Option<&Piece> {
+        if page <= self.page {
+            return None;
+        }
+        let first = self.pieces.partition_point(|piece| end_of(piece.range) <= start.raw());
+        let touched = self.pieces.get(first..).unwrap_or_default().iter();
+        touched.take_while(|piece| piece.range.address < end).find(|piece| piece.page < page)
+    }
+
+    fn next_piece(&self) -> Option<Piece> {
+        self.pieces.get(self.pieces_registered).copied()
+    }
+
+    fn newest_piece(&self) -> Option<Piece> {
+        self.registered_pieces().last().copied()
+    }
+
+    fn add_piece(&mut self) {
+        self.pieces_registered += 1;
+        if self.pieces_registered == self.pieces.len() {
+            self.state = RegionState::Registered;
+        }
+    }
+
+    fn remove_piece(&mut self) {
+        self.pieces_registered -= 1;
+        self.state = RegionState::Leaving;
     }
 }
 
-/// The regions of a container. The places of those that are gone are remembered for the container's whole life, so that
-/// no handle of before comes to mean another region.
-#[derive(Debug)]
-pub struct Regions(Slots<Region>);
-
-impl Default for Regions {
-    fn default() -> Self {
-        Self(Slots::new(REGIONS_MAX))
-    }
-}
-
-impl Regions {
-    /// The region, if it is registered now.
-    ///
-    /// # Errors
-    /// [`RegionRefusal::Gone`].
-    pub fn get(&self, id: RegionId) -> Result<&Region, RegionRefusal> {
-        self.0.get(id.0).ok_or(RegionRefusal::Gone(id))
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (RegionId, &Region)> {
-        self.0.iter().map(|(handle, region)| (RegionId(handle), region))
-    }
-
-    /// Checks that a region can be added.
-    pub(crate) fn check_new(&self, region: &Region) -> Result<(), RegionRefusal> {
-        if self.0.is_full() {
-            return Err(RegionRefusal::TooMany);
-        }
-        match self.iter().find(|(_, other)| other.overlaps(region)) {
-            Some((other, _)) => Err(RegionRefusal::Overlaps { range: region.range, other }),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn insert(&mut self, region: Region) -> RegionId {
-        RegionId(self.0.insert(region).expect("room was checked"))
-    }
-
-    pub(crate) fn remove(&mut self, id: RegionId) {
-        self.0.remove(id.0);
-    }
-
-    /// Notes that so many more TCEs point into a region.
-    pub(crate) fn add_tces(&mut self, id: RegionId, tces: u64) {
-        self.0.get_mut(id.0).expect("mapped memory is registered").tces += tces;
-    }
-
-    /// Notes that so many fewer TCEs point into a region.
-    pub(crate) fn remove_tces(&mut self, id: RegionId, tces: u64) {
-        self.0.get_mut(id.0).expect("mapped memory is registered").tces -= tces;
-    }
-
-    /// The memory that a map of `size` bytes from `offset` with pages of `page` points to.
-    pub(crate) fn locate(
-        &self,
-        id: RegionId,
-        offset: Bytes,
-        size: Bytes,
-        page: PageShift,
-    ) -> Result<HostAddr, RegionRefusal> {
-        let region = self.get(id)?;
-        let outside = RegionRefusal::Outside { region: id, offset, size };
-        let end = offset.checked_add(size).ok_or(outside)?;
-        if end > region.range.size {
-            return Err(outside);
-        }
-        if region.page < page || !offset.is_multiple_of(page) {
-            let backing = region.page;
-            return Err(RegionRefusal::PageTooLarge { region: id, backing, page, offset });
-        }
-        region.range.address.checked_add(offset).ok_or(outside)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const K4: PageShift = PageShift::K4;
-    const K64: PageShift = PageShift::K64;
-
-    fn range(address: u64, size: u64) -> MemoryRange {
-        MemoryRange { address: HostAddr::new(address), size: Bytes::new(size) }
-    }
-
-    fn one(address: u64, size: u64, backing: PageShift) -> (Regions, RegionId) {
-        let mut regions = Regions::default();
-        let region = Region::new(range(address, size), backing, K4).expect("whole pages");
-        let id = regions.insert(region);
-        (regions, id)
-    }
-
-    #[test]
-    fn memory_that_is_not_whole_system_pages_is_no_region() {
-        for (address, size) in [(0, 0), (0x8000, 0x10000), (0x10000, 0x8000), (0x10010, 0x10000)] {
-            let refusal = Region::new(range(address, size), K64, K64);
-            assert_eq!(
-                refusal,
-                Err(RegionRefusal::Misaligned { range: range(address, size), page: K64 })
-            );
-        }
-        let wrapping = range(u64::MAX - 0xffff, 0x10000);
-        assert!(Region::new(wrapping, K64, K64).is_err(), "its end is no address");
-    }
-
-    #[test]
-    fn a_region_takes_tces_no_larger_than_its_backing_and_its_alignment() {
-        let page = |address, size, backing| {
-            Region::new(range(address, size), backing, K4).expect("whole pages").page
-        };
-        assert_eq!(page(0x20_0000, 0x40_0000, PageShift::M2), PageShift::M2);
-        assert_eq!(page(0x21_0000, 0x40_0000, PageShift::M2), K64);
-        assert_eq!(page(0x20_0000, 0x1000, PageShift::M2), K4);
-        assert_eq!(page(0x20_0000, 0x40_0000, K4), K4);
-    }
-
-    #[test]
-    fn regions_may_touch_but_not_overlap() {
-        let (regions, other) = one(0x10_0000, 0x10_0000, K4);
-        for (address, size, is_free) in [
-            (0x20_0000, 0x1000, true),
-            (0xf_f000, 0x1000, true),
-            (0x1f_f000, 0x1000, false),
-            (0, 0x40_0000, false),
-            (0x10_0000, 0x10_0000, false),
-            (0xf_f000, 0x2000, false),
-        ] {
-            let region = Region::new(range(address, size), K4, K4).expect("whole pages");
-            let overlaps = RegionRefusal::Overlaps { range: region.range, other };
-            let expected = if is_free { Ok(()) } else { Err(overlaps) };
-            assert_eq!(regions.check_new(&region), expected, "{address:#x} {size:#x}");
-        }
-    }
-
-    #[test]
-    fn there_is_a_limit() {
-        let mut regions = Regions::default();
-        let region = |at: u64| Region::new(range(at << 12, 0x1000), K4, K4).expect("a page");
-        (1..=4096).for_each(|at| {
-            regions.insert(region(at));
-        });
-        assert_eq!(regions.check_new(&region(5000)), Err(RegionRefusal::TooMany));
-    }
-
-    #[test]
-    fn a_map_stays_inside_its_region_on_pages_the_backing_has() {
-        let (regions, region) = one(0x100_0000, 0x40_0000, PageShift::M2);
-        let locate =
-            |offset, size, page| regions.locate(region, Bytes::new(offset), Bytes::new(size), page);
-        assert_eq!(locate(0x1000, 0x2000, K4), Ok(HostAddr::new(0x100_1000)));
-        assert_eq!(locate(0x20_0000, 0x20_0000, PageShift::M2), Ok(HostAddr::new(0x120_0000)));
-        for (offset, size) in [(0x40_0000, 0x1000), (0x3f_f000, 0x2000), (u64::MAX, 1), (1, !0)] {
-            let (offset, size) = (Bytes::new(offset), Bytes::new(size));
-            let refusal = regions.locate(region, offset, size, K4);
-            assert_eq!(refusal, Err(RegionRefusal::Outside { region, offset, size }));
-        }
-        let too_large = |page, offset| RegionRefusal::PageTooLarge {
-            region,
-            backing: PageShift::M2,
-            page,
-            offset: Bytes::new(offset),
-        };
-        assert_eq!(locate(0, 0x1000, PageShift::G1), Err(too_large(PageShift::G1, 0)));
-        assert_eq!(locate(0x1000, 0x1000, K64), Err(too_large(K64, 0x1000)));
-    }
-
-    #[test]
-    fn the_handle_of_a_region_that_is_gone_names_no_other() {
-        let (mut regions, old) = one(0x10_0000, 0x1000, K4);
-        regions.remove(old);
-        let region = Region::new(range(0x10_0000, 0x1000), K4, K4).expect("a page");
-        let new = regions.insert(region);
-        assert_eq!(regions.get(old), Err(RegionRefusal::Gone(old)));
-        assert!(regions.get(new).is_ok());
-    }
+/// The end of memory that lies in user space, so that it is an address.
+const fn end_of(range: MemoryRange) -> u64 {
+    range.address.raw() + range.size.raw()
 }

@@ -139,11 +139,11 @@ fn memory_that_is_not_registered_or_does_not_reach_is_refused() {
         (map(tenant.region, u64::MAX, 0x1000), outside(u64::MAX, 0x1000)),
         (
             map(tenant.region, 0x800, 0x1000),
-            RegionRefusal::PageTooLarge {
+            RegionRefusal::NotWholePages {
                 region: tenant.region,
-                backing: K4,
                 page: K4,
                 offset: Bytes::new(0x800),
+                size: Bytes::new(0x1000),
             },
         ),
     ] {
@@ -215,14 +215,17 @@ fn memory_that_cannot_be_a_region_is_refused() {
     let calls = bench.calls();
     let start = tenant.memory.address.raw();
     for (address, size) in
-        [(start, 0), (start + 0x1000, 0x10000), (start, 0x1000), (!0xffff, 0x10000)]
+        [(start, 0), (start + 0x1000, 0x10000), (start, 0x1000), (!0xffff, 0x1000)]
     {
         let range = MemoryRange { address: HostAddr::new(address), size: Bytes::new(size) };
         let refusal = RegionRefusal::Misaligned { range, page: K64 };
         assert_eq!(bench.engine.register(range, K64), Err(Error::Region(refusal)));
     }
+    let range = MemoryRange { address: HostAddr::new(!0xffff), size: Bytes::kib(64) };
+    let refusal = RegionRefusal::BeyondUserSpace { range };
+    assert_eq!(bench.engine.register(range, K64), Err(Error::Region(refusal)));
     let other = tenant.region;
-    let range = tenant.memory;
+    let range = MemoryRange { size: Bytes::kib(64), ..tenant.memory };
     let refusal = RegionRefusal::Overlaps { range, other };
     assert_eq!(bench.engine.register(range, K64), Err(Error::Region(refusal)));
     assert_eq!(bench.calls(), calls);

@@ -193,7 +193,9 @@ impl Run {
 
     fn unregister(&mut self) -> Result<(), Error> {
         let Some(region) = self.dice.pick(&self.regions) else { return Ok(()) };
-        self.engine.unregister(region)
+        // Of all its users, or it would be a rare thing that a region goes.
+        let users = self.engine.regions().and_then(|all| all.get(region).ok()).map(|it| it.users);
+        (0..users.unwrap_or(1)).try_for_each(|_| self.engine.unregister(region))
     }
 
     fn create_windows(&mut self) -> Result<(), Error> {
@@ -334,7 +336,7 @@ const fn must_make_no_call(error: &Error) -> bool {
         | Error::Lease(_)
         | Error::Growth(_)
         | Error::Edit(_) => true,
-        Error::Fault(_) | Error::Batch(_) => false,
+        Error::Fault(_) | Error::Batch(_) | Error::Registration(_) => false,
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
         }
         Error::Fault(fault) => fault.remedy().or_else(|| unexplained(fault)),
         Error::Batch(failure) => failure.fault.remedy().or_else(|| unexplained(&failure.fault)),
+        Error::Registration(failure) => {
+            failure.fault.remedy().or_else(|| unexplained(&failure.fault))
+        }
         Error::Group(refusal) => group(refusal),
         Error::Lease(refusal) | Error::Edit(EditRefusal::Lease { refusal, .. }) => lease(refusal),
         Error::Edit(EditRefusal::Claim { refusal, .. }) => claim(refusal),
@@ -81,7 +84,9 @@ const fn claim(refusal: &ClaimRefusal) -> Option<&'static str> {
 const fn region(refusal: &RegionRefusal) -> Option<&'static str> {
     match refusal {
         RegionRefusal::Outside { .. } => Some("`offset` and `size` stay inside the region"),
-        RegionRefusal::PageTooLarge { .. } => Some(WHOLE_PAGES),
+        RegionRefusal::PageTooLarge { .. } | RegionRefusal::NotWholePages { .. } => {
+            Some(WHOLE_PAGES)
+        }
         _ => None,
     }
 }
