@@ -19,7 +19,9 @@ use crate::{
 ///
 /// A `Fault`, a `Batch` or a `Registration` means that the kernel failed a call; all others mean that the caller asked for something that
 /// cannot be. They come before any call is made for it, but for what only the kernel can tell: that a group is not
-/// viable or has no backend for us, and that a window came to lie elsewhere ([`LayoutRefusal::Unreachable`]).
+/// viable or has no backend for us, that a window came to lie elsewhere ([`LayoutRefusal::Unreachable`]), and that a
+/// partition's firmware has less than was asked for ([`LayoutRefusal::FirmwareHasLess`]; whatever a window's fallback is
+/// refused for comes after that too).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// The container has no group, so it has no backend: no windows, no regions, no leases.
@@ -62,6 +64,7 @@ impl Error {
             Self::Fault(fault) => Some(fault),
             Self::Batch(failure) => Some(&failure.fault),
             Self::Registration(failure) => Some(&failure.fault),
+            Self::Layout(LayoutRefusal::FirmwareHasLess { fault, .. }) => Some(fault),
             _ => None,
         }
     }

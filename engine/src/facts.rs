@@ -1,7 +1,15 @@
 //! What is true of a container, read once when its first group is attached.
 
+mod limits;
+mod reserved;
+
+pub use self::{
+    limits::PlatformLimits,
+    reserved::{RESERVED_MAX, ReservedRange, ReservedRefusal},
+};
+
 use crate::{
-    addr::{Bytes, Iova, PageShift},
+    addr::{Bytes, Iova, PageShift, Pages},
     geometry::Geometry,
     kernel::{Platform, SpaprInfo, SystemFacts},
 };
@@ -55,26 +63,17 @@ impl Slot {
     }
 }
 
-/// Bus addresses that no mapping may use although a window covers them.
+/// Which windows `TCE_CREATE` makes at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReservedRange {
-    /// The first.
-    pub start: Iova,
-    /// How many bytes.
-    pub size: Bytes,
-    /// What lies there instead.
-    pub what: &'static str,
-}
-
-impl ReservedRange {
-    /// How many bytes of it lie between `start` and `start + size`.
-    #[must_use]
-    pub fn overlap(&self, start: Iova, size: Bytes) -> Bytes {
-        let low = self.start.raw().max(start.raw());
-        let end = |start: Iova, size: Bytes| start.raw().saturating_add(size.raw());
-        let high = end(self.start, self.size).min(end(start, size));
-        Bytes::new(high.saturating_sub(low))
-    }
+pub enum Creatable {
+    /// All that the formulas allow.
+    Any,
+    /// Those like the default window. The firmware of this partition has no dynamic ones, and asking for one would
+    /// put the PE on `failed_ddw_pdn_list`.
+    DefaultLike,
+    /// None until the partition boots anew: its PE is on `failed_ddw_pdn_list`. Each attempt would fail with `ENODEV`
+    /// and leave its charge behind.
+    Nothing,
 }
 
 /// What is true of a container for as long as it has a group.
@@ -94,8 +93,13 @@ pub struct ContainerFacts {
     pub default_window: Bytes,
     /// Where slot 0 starts.
     pub default_start: Iova,
-    /// Bus addresses to keep clear of.
+    /// Bus addresses to keep clear of, ascending. None overlaps another.
     pub reserved: Vec<ReservedRange>,
+    /// Which windows can be made.
+    pub creatable: Creatable,
+    /// The most TCEs of a partition's dynamic window, as far as that is known: configured ([`PlatformLimits`]), or
+    /// learnt from a refusal of the firmware's. `GET_INFO` does not tell it.
+    pub dynamic_tces_max: Option<Pages>,
     /// The locked-memory limit, if there is one.
     pub locked_limit: Option<Bytes>,
     /// Enhanced error handling is there.
@@ -109,20 +113,43 @@ impl ContainerFacts {
         if !info.has_dynamic_windows() || info.windows_max == 0 {
             return None;
         }
+        let creatable = creatable(info, system.platform);
+        let windows_max = match creatable {
+            Creatable::Any => u8::try_from(info.windows_max).unwrap_or(u8::MAX).min(2),
+            Creatable::DefaultLike | Creatable::Nothing => 1,
+        };
         let default_start = Iova::new(u64::from(info.dma32_window_start));
         let default_window = Bytes::new(u64::from(info.dma32_window_size));
         Some(Self {
             platform: system.platform,
             system_page: system.page_shift,
             page_shifts: page_shifts(info.page_sizes, system.platform),
-            windows_max: u8::try_from(info.windows_max).unwrap_or(u8::MAX).min(2),
+            windows_max,
             levels_max: u8::try_from(info.levels_max).unwrap_or(u8::MAX).max(1),
             default_window,
             default_start,
             reserved: reserved(system.platform, default_start, default_window),
+            creatable,
+            dynamic_tces_max: None,
             locked_limit: system.locked_limit,
             eeh,
         })
+    }
+
+    /// The same within what the embedder knows of its platform.
+    #[must_use]
+    pub fn limited_by(mut self, limits: &PlatformLimits) -> Self {
+        if let Some(tces_max) = limits.dynamic_tces_max() {
+            self.limit_dynamic(tces_max);
+        }
+        reserved::join(&mut self.reserved, limits.reserved());
+        self
+    }
+
+    /// Bounds dynamic windows, unless they are bounded tighter already.
+    pub(crate) fn limit_dynamic(&mut self, tces_max: Pages) {
+        let known = self.dynamic_tces_max.unwrap_or(tces_max);
+        self.dynamic_tces_max = Some(known.min(tces_max));
     }
 
     /// Where windows of this slot start by default.
@@ -178,6 +205,17 @@ impl ContainerFacts {
     }
 }
 
+/// `windows_max` of a partition whose firmware has no dynamic windows, or does not answer for them
+/// (`spapr_tce_init_table_group`).
+const NO_DYNAMIC_WINDOWS: u32 = u32::MAX;
+
+fn creatable(info: &SpaprInfo, platform: Platform) -> Creatable {
+    match platform {
+        Platform::Pseries if info.windows_max == NO_DYNAMIC_WINDOWS => Creatable::DefaultLike,
+        Platform::Powernv | Platform::Pseries => Creatable::Any,
+    }
+}
+
 fn page_shifts(mask: u64, platform: Platform) -> Vec<PageShift> {
     (0..64)
         .filter(|bit| mask & (1 << bit) != 0)
@@ -200,53 +238,4 @@ fn reserved(platform: Platform, start: Iova, size: Bytes) -> Vec<ReservedRange> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn system(platform: Platform) -> SystemFacts {
-        SystemFacts { platform, page_shift: PageShift::K64, locked_limit: None }
-    }
-
-    fn info(page_sizes: u64) -> SpaprInfo {
-        SpaprInfo {
-            flags: 1,
-            dma32_window_start: 0,
-            dma32_window_size: 0x8000_0000,
-            page_sizes,
-            windows_max: 2,
-            levels_max: 5,
-        }
-    }
-
-    #[test]
-    fn powernv_reserves_the_32_bit_mmio_behind_the_default_window() {
-        let facts = ContainerFacts::new(&info(0x4021_1000), &system(Platform::Powernv), true);
-        let facts = facts.expect("dynamic windows");
-        assert_eq!(facts.reserved_within(Iova::new(0), Bytes::gib(2)), Bytes::ZERO);
-        assert_eq!(facts.reserved_within(Iova::new(0), Bytes::gib(8)), Bytes::gib(2));
-        assert_eq!(facts.reserved_within(facts.slot_start(Slot::One), Bytes::gib(8)), Bytes::ZERO);
-        let shifts: Vec<u8> = facts.page_shifts.iter().map(|page| page.raw()).collect();
-        assert_eq!(shifts, [12, 16, 21, 30]);
-    }
-
-    #[test]
-    fn pages_of_16_gib_are_never_offered_on_pseries() {
-        let facts = ContainerFacts::new(&info(0x4_0121_1000), &system(Platform::Pseries), false);
-        let facts = facts.expect("dynamic windows");
-        assert!(facts.page_shifts.iter().all(|page| page.raw() < 31));
-        assert!(facts.reserved.is_empty());
-    }
-
-    #[test]
-    fn a_backend_without_dynamic_windows_has_no_facts() {
-        let plain = SpaprInfo { flags: 0, ..info(0x1000) };
-        assert_eq!(ContainerFacts::new(&plain, &system(Platform::Powernv), true), None);
-    }
-
-    #[test]
-    fn a_firmware_that_does_not_tell_its_windows_has_two_at_most() {
-        let shy = SpaprInfo { windows_max: u32::MAX, levels_max: 1, ..info(0x1000) };
-        let facts = ContainerFacts::new(&shy, &system(Platform::Pseries), false);
-        assert_eq!(facts.expect("dynamic windows").windows_max, 2);
-    }
-}
+mod tests;

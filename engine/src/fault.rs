@@ -243,6 +243,10 @@ impl Fault {
             (Call::Register(_) | Call::Create(_), Errno::ENOMEM) => Some(
                 "raise the locked-memory limit (`ulimit -l`, LimitMEMLOCK= in systemd), or free memory",
             ),
+            (Call::Create(_), Errno::ENODEV) => Some(
+                "the firmware made no window, and the kernel asks it for none until the partition boots anew: do that, \
+                 and ask for less",
+            ),
             _ => None,
         }
     }

@@ -1,12 +1,14 @@
 //! Layouts: which windows could be, and which shall be.
 
-use thiserror::Error;
+mod needs;
+mod refusal;
+
+pub use self::{needs::Need, refusal::LayoutRefusal};
 
 use crate::{
     addr::{Bytes, Iova, PageShift},
-    facts::{ContainerFacts, Slot},
+    facts::{ContainerFacts, Creatable, Slot},
     geometry::TableShape,
-    room::Room,
     window::Origin,
 };
 
@@ -52,17 +54,6 @@ pub struct Candidate {
     pub origin: Origin,
 }
 
-/// Memory that a window shall hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// Its size.
-    pub size: Bytes,
-    /// The page that backs it.
-    pub backing: PageShift,
-    /// The bus address it must have, if any.
-    pub at: Option<Iova>,
-}
-
 /// A window that shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowChoice {
@@ -72,83 +63,38 @@ pub struct WindowChoice {
     pub page: PageShift,
     /// Its size.
     pub size: Bytes,
+    /// A smaller size to be content with if the firmware of a partition has less, which nobody can tell beforehand:
+    /// the one that is tried after the first, once. Where the firmware has no say it plays no part.
+    pub fallback: Option<Bytes>,
     /// Levels of its table.
     pub levels: u8,
     /// What it shall hold.
     pub needs: Vec<Need>,
 }
 
-/// Why a layout cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum LayoutRefusal {
-    /// No window, or more than two.
-    #[error("a layout of {0} windows: one or two there must be")]
-    WindowCount(usize),
-    /// Two windows in one slot, or a slot that is in use.
-    #[error("slot {0} is not free")]
-    SlotTaken(u8),
-    /// No candidate is like that.
-    #[error(
-        "the kernel makes no window of {size} with {page} pages and {levels} level(s) in slot {slot}"
-    )]
-    NoCandidate {
-        /// The slot.
-        slot: u8,
-        /// The page.
-        page: PageShift,
-        /// The size.
-        size: Bytes,
-        /// The levels.
-        levels: u8,
-    },
-    /// Two windows of which the platform makes only one. The firmware would refuse the second, and the kernel would
-    /// never ask it for another (`failed_ddw_pdn_list`).
-    #[error(
-        "this platform makes one dynamic window only: the other must be in slot 0 with 4K pages and no larger than the default window"
-    )]
-    TwoDynamicWindows,
-    /// Memory whose backing is smaller than the window's page.
-    #[error("memory in {backing} pages cannot be mapped in a window of {page} pages")]
-    PageTooLarge {
-        /// The memory's page.
-        backing: PageShift,
-        /// The window's page.
-        page: PageShift,
-    },
-    /// The window cannot hold the memory.
-    #[error(
-        "{needed} of memory, each region in one piece, do not fit a window of {size} of which {usable} can be used"
-    )]
-    NoRoom {
-        /// What it shall hold, in whole pages of the window.
-        needed: Bytes,
-        /// The window's size.
-        size: Bytes,
-        /// What of it is not reserved.
-        usable: Bytes,
-    },
-    /// Memory that must be at an address where the window is not, or that is reserved.
-    #[error("memory at {at} cannot be in the window of {size} at {start}")]
-    Unreachable {
-        /// Where it must be.
-        at: Iova,
-        /// Where the window starts.
-        start: Iova,
-        /// The window's size.
-        size: Bytes,
-    },
-    /// The limit would not hold the tables.
-    #[error(
-        "the tables lock {needed} more and {charged} are locked already, but the limit is {limit}"
-    )]
-    LockedMemory {
-        /// What the calls would charge.
-        needed: Bytes,
-        /// What is charged.
-        charged: Bytes,
-        /// The limit.
-        limit: Bytes,
-    },
+impl WindowChoice {
+    /// The choice with its fallback in place of its size.
+    fn smaller(&self) -> Result<Option<Self>, LayoutRefusal> {
+        let size = self.size;
+        match self.fallback {
+            Some(fallback) if fallback >= size => {
+                Err(LayoutRefusal::FallbackTooLarge { size, fallback })
+            }
+            Some(size) => Ok(Some(Self { size, fallback: None, ..self.clone() })),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What becomes of a default window that a layout neither uses nor replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnusedDefault {
+    /// It stays, charge and all, for a later layout. Where it is still a promise, it stays one.
+    #[default]
+    Keep,
+    /// It goes once the layout's windows are made, and its charge with it: no device reaches anything from bus address
+    /// 0 on.
+    Remove,
 }
 
 /// What the arithmetic needs to know of a container.
@@ -170,8 +116,7 @@ impl Layouts<'_> {
     pub fn candidates(&self, query: &CandidateQuery) -> Vec<Candidate> {
         let mut found = Vec::new();
         for slot in self.open_slots() {
-            let is_default = self.slots[slot.index()] == SlotUse::DefaultWindow;
-            let default = is_default.then(|| self.default_candidate()).flatten();
+            let default = self.default_in(slot);
             found.extend(default.filter(|it| reaches(it, query)));
             for page in &self.facts.page_shifts {
                 let created = sizes(*page, query).flat_map(|size| self.created(slot, *page, size));
@@ -192,6 +137,14 @@ impl Layouts<'_> {
         })
     }
 
+    /// The default window, if this slot holds it and it can be used: where the kernel makes no windows any more, it
+    /// must be there already.
+    fn default_in(&self, slot: Slot) -> Option<Candidate> {
+        let is_there = self.slots[slot.index()] == SlotUse::DefaultWindow;
+        let is_usable = self.default_made || self.facts.creatable != Creatable::Nothing;
+        if is_there && is_usable { self.default_candidate() } else { None }
+    }
+
     fn default_candidate(&self) -> Option<Candidate> {
         let (start, size) = (self.facts.default_start, self.facts.default_window);
         let mut table = self.facts.geometry().shape(PageShift::K4, size, 1)?;
@@ -204,7 +157,8 @@ impl Layouts<'_> {
 
     fn created(&self, slot: Slot, page: PageShift, size: Bytes) -> Vec<Candidate> {
         let start = self.facts.created_start(slot, page, size);
-        if self.dynamic_made || size > self.facts.size_max_at(start) {
+        let is_refused = self.refusal_to_create(slot, page, size).is_some();
+        if is_refused || size > self.facts.size_max_at(start) {
             return Vec::new();
         }
         let extra = match (slot, self.slots[0]) {
@@ -220,7 +174,23 @@ impl Layouts<'_> {
             .collect()
     }
 
-    /// Checks a layout, and finds the candidates it is made of.
+    /// Why a partition makes no such window, although its table could be.
+    fn refusal_to_create(&self, slot: Slot, page: PageShift, size: Bytes) -> Option<LayoutRefusal> {
+        let is_dynamic = self.facts.is_dynamic(slot, page, size);
+        let tces_max = self.facts.dynamic_tces_max.filter(|_| is_dynamic);
+        match (self.facts.creatable, tces_max) {
+            (Creatable::Nothing, _) => Some(LayoutRefusal::GivenUp),
+            (Creatable::DefaultLike, _) if is_dynamic => Some(LayoutRefusal::NoDynamicWindows),
+            _ if self.dynamic_made => Some(LayoutRefusal::BesideDynamic),
+            (_, Some(tces_max)) if size.pages_up(page) > tces_max => {
+                Some(LayoutRefusal::DynamicTooLarge { size, page, tces_max })
+            }
+            _ => None,
+        }
+    }
+
+    /// Checks a layout, and finds the candidates it is made of. A window that is known to be too large for the firmware
+    /// comes as its fallback; any fallback must do as well as the window itself.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -241,8 +211,7 @@ impl Layouts<'_> {
             .iter()
             .map(|choice| {
                 if choice.slot == Slot::One && !first_slot_filled {
-                    // The kernel would put it into slot 0.
-                    return Err(no_candidate(choice));
+                    return Err(LayoutRefusal::FirstSlotEmpty);
                 }
                 self.check_window(choice)
             })
@@ -250,11 +219,23 @@ impl Layouts<'_> {
     }
 
     fn check_window(&self, choice: &WindowChoice) -> Result<Candidate, LayoutRefusal> {
-        if !self.open_slots().any(|slot| slot == choice.slot) {
-            return Err(LayoutRefusal::SlotTaken(choice.slot.number()));
+        let (slot, windows_max) = (choice.slot.number(), self.facts.windows_max);
+        if slot >= windows_max {
+            return Err(LayoutRefusal::NoSuchSlot { slot, windows_max });
         }
-        let candidate = self.find(choice).ok_or_else(|| no_candidate(choice))?;
-        check_needs(self.facts, &candidate, &choice.needs)?;
+        if self.slots[choice.slot.index()] == SlotUse::Taken {
+            return Err(LayoutRefusal::SlotTaken(slot));
+        }
+        let fallback = choice.smaller()?.map(|smaller| self.check_size(&smaller)).transpose()?;
+        match (self.check_size(choice), fallback) {
+            (Err(LayoutRefusal::DynamicTooLarge { .. }), Some(smaller)) => Ok(smaller),
+            (checked, _) => checked,
+        }
+    }
+
+    fn check_size(&self, choice: &WindowChoice) -> Result<Candidate, LayoutRefusal> {
+        let candidate = self.find(choice).ok_or_else(|| self.why_none(choice))?;
+        needs::check(self.facts, &candidate, &choice.needs)?;
         Ok(candidate)
     }
 
@@ -262,16 +243,24 @@ impl Layouts<'_> {
         let is_chosen = |it: &Candidate| {
             it.page == choice.page && it.size == choice.size && it.table.levels == choice.levels
         };
-        let default = (choice.slot == Slot::Zero && self.slots[0] == SlotUse::DefaultWindow)
-            .then(|| self.default_candidate())
-            .flatten();
-        if default.as_ref().is_some_and(is_chosen) {
+        let default = self.default_in(choice.slot).filter(is_chosen);
+        if default.is_some() {
             return default;
         }
         if !self.facts.page_shifts.contains(&choice.page) {
             return None;
         }
         self.created(choice.slot, choice.page, choice.size).into_iter().find(is_chosen)
+    }
+
+    /// Why no candidate is like this choice. What no machine of this kind makes comes before what this one does not.
+    fn why_none(&self, choice: &WindowChoice) -> LayoutRefusal {
+        let WindowChoice { slot, page, size, levels, .. } = *choice;
+        let could_be = self.facts.page_shifts.contains(&page)
+            && size <= self.facts.size_max_at(self.facts.created_start(slot, page, size))
+            && self.facts.geometry().shape(page, size, levels).is_some();
+        let refusal = if could_be { self.refusal_to_create(slot, page, size) } else { None };
+        refusal.unwrap_or_else(|| no_candidate(choice))
     }
 }
 
@@ -300,39 +289,6 @@ fn reaches(candidate: &Candidate, query: &CandidateQuery) -> bool {
         .checked_sub(Bytes::new(1))
         .and_then(|size| candidate.start.checked_add(size));
     last.is_some_and(|last| last <= query.device_mask)
-}
-
-/// Finds a place in the window for each need, in one piece: those with an address of their own first, then the largest
-/// first.
-fn check_needs(
-    facts: &ContainerFacts,
-    window: &Candidate,
-    needs: &[Need],
-) -> Result<(), LayoutRefusal> {
-    let (start, size, page) = (window.start, window.size, window.page);
-    let mut room = Room::of(start, size, &facts.reserved);
-    let mut anywhere = Vec::new();
-    let mut needed = Bytes::ZERO;
-    for need in needs {
-        if need.backing < page {
-            return Err(LayoutRefusal::PageTooLarge { backing: need.backing, page });
-        }
-        let whole = need.size.round_up(page).unwrap_or(Bytes::new(u64::MAX));
-        needed = needed.saturating_add(whole);
-        match need.at {
-            Some(at) if !at.is_aligned(page) || !room.take_at(at, whole) => {
-                return Err(LayoutRefusal::Unreachable { at, start, size });
-            }
-            Some(_) => {}
-            None => anywhere.push(whole),
-        }
-    }
-    anywhere.sort_unstable_by(|one, other| other.cmp(one));
-    if anywhere.into_iter().all(|whole| room.take(whole)) {
-        return Ok(());
-    }
-    let usable = size.checked_sub(facts.reserved_within(start, size)).unwrap_or_default();
-    Err(LayoutRefusal::NoRoom { needed, size, usable })
 }
 
 #[cfg(test)]

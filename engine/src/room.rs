@@ -1,7 +1,7 @@
 //! Room: the parts of a window that nothing takes yet.
 
 use crate::{
-    addr::{Bytes, Iova},
+    addr::{Bytes, Iova, PageShift},
     facts::ReservedRange,
 };
 
@@ -20,6 +20,27 @@ impl Room {
             room.cut(range.start.raw(), range.start.raw().saturating_add(range.size.raw()));
         }
         room
+    }
+
+    /// Only what whole pages make use of: a page that is reserved in part takes no mapping.
+    pub(crate) fn in_pages(self, page: PageShift) -> Self {
+        let size = page.bytes().raw();
+        let mut room = Self { holes: Vec::new() };
+        for (low, high) in self.holes {
+            let Some(low) = low.checked_next_multiple_of(size) else { continue };
+            room.add(low, high / size * size);
+        }
+        room
+    }
+
+    /// The holes, ascending.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = (Iova, Bytes)> {
+        self.holes.iter().map(|(low, high)| (Iova::new(*low), Bytes::new(high - low)))
+    }
+
+    /// All of it.
+    pub(crate) fn size(&self) -> Bytes {
+        self.holes().map(|(_, size)| size).fold(Bytes::ZERO, Bytes::saturating_add)
     }
 
     /// Takes a range, if one hole has all of it.
@@ -74,6 +95,18 @@ mod tests {
         assert!(!room.take(Bytes::gib(5)), "6 GiB are free, but only 2 and 4 in one piece");
         assert!(room.take(Bytes::gib(4)) && room.take(Bytes::gib(2)));
         assert!(!room.take(Bytes::new(1)));
+    }
+
+    #[test]
+    fn a_page_that_is_reserved_in_part_is_no_room() {
+        let msi = [ReservedRange { start: Iova::new(0x1_1000), size: Bytes::kib(8), what: "msi" }];
+        let room = Room::of(Iova::new(0), Bytes::kib(256), &msi);
+        assert_eq!(room.size(), Bytes::kib(248));
+        let room = room.in_pages(PageShift::K64);
+        let holes: Vec<_> = room.holes().map(|(start, size)| (start.raw(), size.raw())).collect();
+        assert_eq!(holes, [(0, 0x1_0000), (0x2_0000, 0x2_0000)]);
+        let nothing = Room::of(Iova::new(0x1000), Bytes::kib(64), &[]).in_pages(PageShift::K64);
+        assert_eq!(nothing.size(), Bytes::ZERO, "two halves are no page");
     }
 
     #[test]

@@ -203,7 +203,8 @@ fn window(
     check_page(question, choice)?;
     let regions = choice.regions.iter().filter_map(|id| find(&question.demand, *id));
     let needs = regions.map(need).collect::<Result<_, _>>()?;
-    Ok(WindowChoice { slot, page, size: Bytes::new(choice.size), levels: choice.levels, needs })
+    let (size, levels) = (Bytes::new(choice.size), choice.levels);
+    Ok(WindowChoice { slot, page, size, fallback: None, levels, needs })
 }
 
 /// A window's page must be the one that was chosen for each of its regions.

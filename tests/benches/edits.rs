@@ -123,6 +123,7 @@ impl Bench {
             slot: window.slot,
             page: PAGE,
             size,
+            fallback: None,
             levels: window.table.levels,
             needs: vec![Need { size, backing: PAGE, at: None }],
         };

@@ -224,6 +224,7 @@ pub fn make_window<K: Kernel>(engine: &mut Engine<K>, shape: Shape) -> Result<Wi
         slot: candidate.slot,
         page: candidate.page,
         size: candidate.size,
+        fallback: None,
         levels: candidate.table.levels,
         needs,
     };

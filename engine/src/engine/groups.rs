@@ -70,7 +70,8 @@ impl<K: Kernel> Engine<K> {
         let info = self.calls.info(container)?;
         let eeh = self.calls.has_extension(container, Extension::Eeh)?;
         let facts = ContainerFacts::new(&info, &self.calls.system(), eeh);
-        facts.ok_or_else(|| GroupRefusal::NoDynamicWindows(group).into())
+        let facts = facts.ok_or(GroupRefusal::NoDynamicWindows(group))?;
+        Ok(self.platform.adjust(facts, group))
     }
 
     /// Opens a device of an attached group, and lets it start transfers. While it is open, an unbinding of its driver

@@ -11,13 +11,14 @@ mod growth;
 mod leases;
 mod ledger;
 mod memory;
+mod platform;
 mod windows;
 
 use crate::{
     addr::Bytes,
     calls::Calls,
     error::{Error, GroupRefusal},
-    facts::ContainerFacts,
+    facts::{ContainerFacts, PlatformLimits},
     fault::{CallCounts, Fault},
     kernel::{ContainerFd, DescriptorKind, Fd, Kernel, LockedMemory, SystemFacts},
     layout::Layouts,
@@ -26,7 +27,7 @@ use crate::{
     window::{Generation, WindowId},
 };
 
-use self::backend::Backend;
+use self::{backend::Backend, platform::Platform};
 pub use self::{
     backend::WindowState, batch::Applied, batch::WindowPlan, leases::LeaseGrant,
     leases::LeaseRequest, windows::LayoutGrant,
@@ -98,6 +99,7 @@ pub struct Engine<K: Kernel> {
     state: State,
     /// The generation of the newest window.
     generation: Generation,
+    platform: Platform,
     regions: Regions,
     leases: Leases,
     events: Vec<LeaseEnded>,
@@ -143,12 +145,21 @@ impl<K: Kernel> Engine<K> {
             container: Some(container),
             state: State::Bare,
             generation: Generation::default(),
+            platform: Platform::default(),
             regions: Regions::default(),
             leases: Leases::default(),
             events: Vec::new(),
             charges: Vec::new(),
             baseline,
         }
+    }
+
+    /// The same within limits of the platform that the kernel does not tell. They count when the first group is
+    /// attached, and a container's facts show them from then on.
+    #[must_use]
+    pub fn with_limits(mut self, limits: PlatformLimits) -> Self {
+        self.platform.limits = limits;
+        self
     }
 
     /// The container's descriptor, for those who may use it beside the engine: to look at, never to map or to close.
@@ -239,8 +250,11 @@ impl<K: Kernel> Engine<K> {
 
     fn note_charge(&mut self, subject: ChargeSubject, predicted: Bytes, charged: Option<Bytes>) {
         let Some(charged) = charged else { return };
-        if subject == ChargeSubject::Leaked && charged.is_zero() {
-            return;
+        if subject == ChargeSubject::Leaked {
+            if charged.is_zero() {
+                return;
+            }
+            self.platform.note_leak(charged);
         }
         if self.charges.len() == CHARGES_MAX {
             self.charges.drain(..CHARGES_MAX / 2);

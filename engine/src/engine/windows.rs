@@ -1,44 +1,55 @@
-//! Layouts become windows.
+//! Layouts become windows, and windows go.
+
+mod create;
 
 use crate::{
     addr::{Bytes, Iova},
-    calls::Charged,
     error::Error,
     facts::Slot,
-    kernel::{CreateCall, Kernel},
-    layout::{Candidate, LayoutRefusal, WindowChoice},
-    window::{Generation, Origin, Window, WindowId},
+    kernel::Kernel,
+    layout::{Candidate, LayoutRefusal, UnusedDefault, WindowChoice},
+    window::{Origin, WindowId},
 };
 
 use super::{
-    ChargeSubject, Engine,
-    backend::{Made, SlotState, WindowState},
+    Engine,
+    backend::{Made, SlotState},
 };
 
 /// A layout that was checked. Only [`Engine::grant_layout`] makes one.
 #[derive(Debug)]
 pub struct LayoutGrant {
+    /// By slot, as the windows are.
     choices: Vec<WindowChoice>,
     windows: Vec<Candidate>,
+    unused_default: UnusedDefault,
 }
 
 impl LayoutGrant {
-    /// The windows it will make, by slot.
+    /// The windows it will make, by slot. Where the firmware turns out to have less, a fallback takes a window's place;
+    /// [`Engine::windows`] tells.
     #[must_use]
     pub fn windows(&self) -> &[Candidate] {
         &self.windows
     }
+
+    /// The same with a choice of what becomes of the default window, if the layout neither uses nor replaces it.
+    #[must_use]
+    pub fn with_unused_default(self, unused_default: UnusedDefault) -> Self {
+        Self { unused_default, ..self }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Checks a layout against the kernel's rules, the slots and the locked-memory limit.
+    /// Checks a layout against the kernel's rules, the slots and the locked-memory limit. A default window that it
+    /// neither uses nor replaces is kept, unless [`LayoutGrant::with_unused_default`] says otherwise.
     ///
     /// # Errors
     /// [`LayoutRefusal`].
     pub fn grant_layout(&mut self, choices: &[WindowChoice]) -> Result<LayoutGrant, Error> {
-        let layouts = self.backend()?.layouts();
-        let mut windows = layouts.check(choices)?;
-        windows.sort_unstable_by_key(|window| window.slot);
+        let mut choices = choices.to_vec();
+        choices.sort_by_key(|choice| choice.slot);
+        let windows = self.backend()?.layouts().check(&choices)?;
         let needed = self.tables_charge(&windows)?;
         if let Some(limit) = self.backend()?.facts.locked_limit {
             let charged = self.calls.locked()?.locked;
@@ -46,7 +57,7 @@ impl<K: Kernel> Engine<K> {
                 return Err(LayoutRefusal::LockedMemory { needed, charged, limit }.into());
             }
         }
-        Ok(LayoutGrant { choices: choices.to_vec(), windows })
+        Ok(LayoutGrant { choices, windows, unused_default: UnusedDefault::Keep })
     }
 
     /// What a layout adds to the locked memory. A candidate for slot 1 counts the default window that the kernel still
@@ -66,109 +77,73 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Makes the windows of a layout, all or none. If none, the default window may be gone: it goes before slot 0 is
-    /// filled, and nothing brings it back.
+    /// filled, and only a window like it brings it back.
     ///
     /// # Errors
     /// [`LayoutRefusal`] if things changed since it was granted, or as [`LayoutRefusal::Unreachable`] if the platform
-    /// put a window elsewhere than expected; [`Error::Fault`].
+    /// put a window elsewhere than expected, or as [`LayoutRefusal::FirmwareHasLess`]; [`Error::Fault`].
     pub fn create_windows(&mut self, grant: LayoutGrant) -> Result<Vec<WindowId>, Error> {
+        let unused_default = grant.unused_default;
         // Granting again is cheap, and then a grant that was kept for too long does no harm.
-        let LayoutGrant { windows, .. } = self.grant_layout(&grant.choices)?;
+        let LayoutGrant { choices, windows, .. } = self.grant_layout(&grant.choices)?;
         let mut made = Vec::new();
-        for candidate in &windows {
-            match self.make_window(candidate) {
-                Ok(id) => made.push(id),
-                Err(error) => {
-                    for id in made {
-                        // One that will not go stays in its slot until the last group leaves.
-                        let _ = self.remove_window(id);
-                    }
-                    return Err(error);
-                }
+        let mut done = Ok(());
+        for (choice, candidate) in choices.iter().zip(&windows) {
+            done = self.make_window(choice, candidate).map(|id| made.push(id));
+            if done.is_err() {
+                break;
             }
+        }
+        if done.is_ok() && unused_default == UnusedDefault::Remove {
+            done = self.give_up_default();
+        }
+        if let Err(error) = done {
+            for id in made {
+                // One that will not go stays in its slot until the last group leaves.
+                let _ = self.take_out(id);
+            }
+            return Err(error);
         }
         Ok(made)
     }
 
-    fn make_window(&mut self, candidate: &Candidate) -> Result<WindowId, Error> {
-        let id = WindowId { slot: candidate.slot, generation: self.next_generation() };
-        let made = match (candidate.origin, &self.backend()?.slots[0]) {
-            (Origin::DefaultWindow, SlotState::Default(made)) => *made,
-            (Origin::DefaultWindow, _) => {
-                return Err(LayoutRefusal::SlotTaken(candidate.slot.number()).into());
-            }
-            (Origin::Created, _) => {
-                self.create(candidate, id)?;
-                Made::Yes
-            }
-        };
-        let window = Window {
-            id,
-            start: candidate.start,
-            size: candidate.size,
-            page: candidate.page,
-            levels: candidate.table.levels,
-            origin: candidate.origin,
-        };
-        let state = SlotState::Window(Box::new(WindowState::new(window, made)));
-        self.backend_mut()?.slots[candidate.slot.index()] = state;
-        Ok(id)
-    }
-
-    /// Creates a window, the default one out of its way, and checks that it is where it should be.
-    fn create(&mut self, candidate: &Candidate, id: WindowId) -> Result<(), Error> {
-        if candidate.slot == Slot::Zero {
-            self.give_up_default()?;
-        }
-        let Candidate { page, size, .. } = *candidate;
-        let levels = candidate.table.levels;
-        let call =
-            CreateCall { page_shift: u32::from(page.raw()), size, levels: u32::from(levels) };
-        let container = self.container();
-        let shape = self.backend()?.facts.geometry().shape(page, size, levels);
-        let predicted = shape.map_or(Bytes::ZERO, |shape| shape.charge);
-        let call = self.calls.charged(|calls| calls.create(container, call))?;
-        let Charged { result, charged } = self.note_default_made(call, predicted);
-        let start = match result {
-            Ok(start) => start,
-            Err(fault) => {
-                self.note_charge(ChargeSubject::Leaked, Bytes::ZERO, charged);
-                return Err(fault.into());
-            }
-        };
-        if start != candidate.start {
-            self.calls.remove(container, start)?;
-            return Err(LayoutRefusal::Unreachable { at: candidate.start, start, size }.into());
-        }
-        self.note_charge(ChargeSubject::Window(id), predicted, charged);
-        Ok(())
-    }
-
-    /// Notes the default window if a call made it on its way, and takes its share off what the call charged. Of that,
-    /// `own` is what the call was to charge for itself.
+    /// Removes the default window, or the promise of one, that no layout uses: its charge goes, and slot 0 is free.
+    /// Where the platform makes one again, a layout may ask for a window like it.
     ///
-    /// A call that failed may have made the window all the same: its charge tells. If that cannot be read, the window
-    /// stays awaited, until a call charges less than it would have with it.
-    pub(super) fn note_default_made<T>(&mut self, call: Charged<T>, own: Bytes) -> Charged<T> {
-        let backend = self.backend_mut().expect("a call was made on it");
-        let default = backend.default_charge();
-        let Some((made @ Made::AtFirstUse, subject)) = backend.default_window() else {
-            return call;
-        };
-        let least = match call.result {
-            Ok(_) => default.saturating_add(own),
-            Err(_) => default,
-        };
-        let rest = call.charged.filter(|charged| !charged.is_zero() && *charged >= least);
-        let rest = rest.and_then(|charged| charged.checked_sub(default));
-        if rest.is_some() || call.result.is_ok() {
-            *made = Made::Yes;
+    /// # Errors
+    /// [`LayoutRefusal::DefaultInUse`], [`LayoutRefusal::NoDefaultWindow`]; [`Error::Fault`].
+    pub fn remove_default_window(&mut self) -> Result<(), Error> {
+        match &self.backend()?.slots[0] {
+            SlotState::Default(_) => self.give_up_default(),
+            SlotState::Window(state) if state.window.origin == Origin::DefaultWindow => {
+                Err(LayoutRefusal::DefaultInUse(state.window.id).into())
+            }
+            SlotState::Window(_) | SlotState::Free => Err(LayoutRefusal::NoDefaultWindow.into()),
         }
-        if rest.is_none() {
-            return call;
+    }
+
+    /// Removes a window that no lease is on, so that its slot can be filled again. One that is the default window is
+    /// unused afterwards, and goes by [`Engine::remove_default_window`].
+    ///
+    /// # Errors
+    /// [`LayoutRefusal::NoWindow`] for one that is gone, [`LayoutRefusal::Leased`]; [`Error::Fault`], after which it
+    /// is there still.
+    pub fn remove_window(&mut self, window: WindowId) -> Result<(), Error> {
+        if self.backend()?.window(window).is_none() {
+            return Err(LayoutRefusal::NoWindow(window).into());
         }
-        self.note_charge(subject, default, Some(default));
-        Charged { charged: rest, ..call }
+        let leases = self.leased_of(window).count();
+        if leases > 0 {
+            return Err(LayoutRefusal::Leased { window, leases }.into());
+        }
+        self.take_out(window)
+    }
+
+    /// The charges of windows that the kernel did not make and counts all the same, as far as they could be read. They
+    /// stay as long as the process lives, and count against its limit.
+    #[must_use]
+    pub const fn leaked(&self) -> Bytes {
+        self.platform.leaked()
     }
 
     /// Removes the default window, or the promise of one, so that slot 0 is free.
@@ -186,7 +161,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Removes a window whose leases have all ended. The default one is only unused again then.
-    fn remove_window(&mut self, id: WindowId) -> Result<(), Error> {
+    fn take_out(&mut self, id: WindowId) -> Result<(), Error> {
         let Some(state) = self.backend()?.window(id) else { return Ok(()) };
         assert_eq!(state.table.tces(), 0, "{id} is removed after its leases");
         let left = match state.window.origin {
@@ -205,16 +180,11 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn remove_windows(&mut self) -> Result<(), Error> {
         let ids: Vec<WindowId> = self.windows().map(|state| state.window.id).collect();
         for id in ids.into_iter().rev() {
-            self.remove_window(id)?;
+            self.take_out(id)?;
         }
         if matches!(self.backend()?.slots[0], SlotState::Default(Made::Yes)) {
             self.give_up_default()?;
         }
         Ok(())
-    }
-
-    const fn next_generation(&mut self) -> Generation {
-        self.generation = self.generation.next();
-        self.generation
     }
 }

@@ -1,3 +1,5 @@
+mod partitions;
+
 use super::*;
 use crate::kernel::{Platform, SpaprInfo, SystemFacts};
 
@@ -29,7 +31,7 @@ const fn layouts(facts: &ContainerFacts, slots: [SlotUse; 2]) -> Layouts<'_> {
 const FRESH: [SlotUse; 2] = [SlotUse::DefaultWindow, SlotUse::Free];
 
 const fn choice(slot: Slot, page: PageShift, size: Bytes) -> WindowChoice {
-    WindowChoice { slot, page, size, levels: 1, needs: Vec::new() }
+    WindowChoice { slot, page, size, fallback: None, levels: 1, needs: Vec::new() }
 }
 
 fn with_needs(needs: &[Need]) -> WindowChoice {
@@ -110,19 +112,20 @@ fn slots_are_filled_in_order_and_once() {
         layouts(&facts, slots).check(choices).map(|windows| windows.len())
     };
     let (free, taken) = (SlotUse::Free, SlotUse::Taken);
-    let unmakeable = |it: &WindowChoice| Err(no_candidate(it));
     assert_eq!(check(FRESH, &[]), Err(LayoutRefusal::WindowCount(0)));
     let three = [zero.clone(), one.clone(), zero.clone()];
     assert_eq!(check(FRESH, &three), Err(LayoutRefusal::WindowCount(3)));
     assert_eq!(check(FRESH, &[one.clone(), one.clone()]), Err(LayoutRefusal::SlotTaken(1)));
-    assert_eq!(check([free, free], std::slice::from_ref(&one)), unmakeable(&one));
+    let out_of_order = Err(LayoutRefusal::FirstSlotEmpty);
+    assert_eq!(check([free, free], std::slice::from_ref(&one)), out_of_order);
     assert_eq!(check([free, free], &[one.clone(), zero.clone()]), Ok(2));
     assert_eq!(check(FRESH, std::slice::from_ref(&one)), Ok(1));
     assert_eq!(check([taken, free], std::slice::from_ref(&zero)), Err(LayoutRefusal::SlotTaken(0)));
     assert_eq!(check([taken, taken], &[one]), Err(LayoutRefusal::SlotTaken(1)));
     let single = ContainerFacts { windows_max: 1, ..facts.clone() };
     let one = choice(Slot::One, K64, Bytes::gib(4));
-    assert_eq!(layouts(&single, FRESH).check(&[one]), Err(LayoutRefusal::SlotTaken(1)));
+    let no_slot = Err(LayoutRefusal::NoSuchSlot { slot: 1, windows_max: 1 });
+    assert_eq!(layouts(&single, FRESH).check(&[one]), no_slot);
 }
 
 #[test]
@@ -193,22 +196,17 @@ fn memory_with_an_address_has_to_lie_in_the_window_and_not_in_a_reserved_range()
 }
 
 #[test]
-fn a_partition_has_one_dynamic_window_and_nothing_is_made_beside_it() {
-    let facts = facts(Platform::Pseries);
-    let fresh = layouts(&facts, FRESH);
-    let dynamic = |slot| choice(slot, K64, Bytes::gib(4));
-    let like_default = choice(Slot::Zero, K4, Bytes::mib(512));
-    let both = [dynamic(Slot::Zero), dynamic(Slot::One)];
-    assert_eq!(fresh.check(&both), Err(LayoutRefusal::TwoDynamicWindows));
-    assert_eq!(fresh.check(&[dynamic(Slot::Zero)]).expect("alone")[0].start, HIGH);
-    let beside = fresh.check(&[like_default.clone(), dynamic(Slot::One)]).expect("one of each");
-    assert_eq!((beside[0].start, beside[1].start), (Iova::new(0), HIGH));
-    let standing = Layouts { dynamic_made: true, ..layouts(&facts, FRESH) };
-    assert_eq!(
-        standing.check(std::slice::from_ref(&like_default)),
-        Err(no_candidate(&like_default))
-    );
-    let all = query(Bytes::ZERO, Bytes::gib(64), u64::MAX);
-    let origins: Vec<Origin> = standing.candidates(&all).iter().map(|it| it.origin).collect();
-    assert_eq!(origins, [Origin::DefaultWindow], "the one that stands there already");
+fn a_range_reserved_within_a_page_takes_the_page() {
+    let msi =
+        crate::facts::ReservedRange { start: Iova::new(0x1000), size: Bytes::kib(4), what: "msi" };
+    let facts = ContainerFacts { reserved: vec![msi], ..facts(Platform::Powernv) };
+    let window = |size| WindowChoice {
+        needs: vec![need(size, None)],
+        ..choice(Slot::Zero, K64, Bytes::mib(1))
+    };
+    let check = |size| layouts(&facts, FRESH).check(&[window(size)]).map(|_| ());
+    assert_eq!(check(Bytes::kib(960)), Ok(()));
+    let (size, usable) = (Bytes::mib(1), Bytes::kib(960));
+    let needed = Bytes::kib(1024);
+    assert_eq!(check(Bytes::kib(961)), Err(LayoutRefusal::NoRoom { needed, size, usable }));
 }

@@ -149,7 +149,7 @@ pub(crate) fn assert_nothing_left(machine: &SimMachine) {
 }
 
 pub(crate) const fn choice(slot: Slot, page: PageShift, size: Bytes) -> WindowChoice {
-    WindowChoice { slot, page, size, levels: 1, needs: Vec::new() }
+    WindowChoice { slot, page, size, fallback: None, levels: 1, needs: Vec::new() }
 }
 
 pub(crate) fn request(window: WindowId, size: Bytes) -> LeaseRequest {

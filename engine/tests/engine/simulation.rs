@@ -330,7 +330,10 @@ const fn must_make_no_call(error: &Error) -> bool {
                 | GroupRefusal::OneGroupOnly(_)
                 | GroupRefusal::OthersPresent(_)
         ),
-        Error::Layout(refusal) => !matches!(refusal, LayoutRefusal::Unreachable { .. }),
+        Error::Layout(refusal) => !matches!(
+            refusal,
+            LayoutRefusal::Unreachable { .. } | LayoutRefusal::FirmwareHasLess { .. }
+        ),
         Error::NoBackend
         | Error::Region(_)
         | Error::Lease(_)

@@ -66,7 +66,7 @@ fn a_partitions_dynamic_window_is_high_and_the_only_one() {
         let found = bench.engine.windows().find(|it| it.window().id == window);
         assert_eq!(found.expect("it is there").window().start, Iova::new(HIGH));
         let refused = bench.try_windows(&[choice(Slot::One, K64, Bytes::gib(4))]);
-        assert!(matches!(refused, Err(Error::Layout(LayoutRefusal::NoCandidate { .. }))));
+        assert_eq!(refused, Err(Error::Layout(LayoutRefusal::BesideDynamic)));
         assert_agreement(&bench.machine, &bench.engine);
         bench.close();
     }

@@ -48,7 +48,14 @@ impl Bench {
         let mut engine = Engine::open(machine.kernel()).expect("a fresh machine");
         engine.attach(machine.groups()[0]).expect("the group is free");
         let size = Bytes::new(TCES << page.raw());
-        let window = WindowChoice { slot: Slot::One, page, size, levels: 1, needs: Vec::new() };
+        let window = WindowChoice {
+            slot: Slot::One,
+            page,
+            size,
+            levels: 1,
+            fallback: None,
+            needs: Vec::new(),
+        };
         let grant = engine.grant_layout(&[window]).expect("it can be made");
         let window = engine.create_windows(grant).expect("nothing fails")[0];
         let request = LeaseRequest {

@@ -54,7 +54,8 @@ pub(super) fn check_holdable(
         let holds = |candidate: &Candidate| {
             let Candidate { slot, page, size, table, .. } = *candidate;
             let levels = table.levels;
-            let choice = WindowChoice { slot, page, size, levels, needs: needs.clone() };
+            let needs = needs.clone();
+            let choice = WindowChoice { slot, page, size, fallback: None, levels, needs };
             layouts.check(&[choice]).is_ok()
         };
         if !candidates.iter().any(holds) {

@@ -98,7 +98,14 @@ fn run(profile: Profile) -> Report {
     let group = machine.groups()[0];
     engine.attach(group).unwrap();
     engine.open_device(group, &machine.devices_of(group)[0].address).unwrap();
-    let choice = |slot, page, size| WindowChoice { slot, page, size, levels: 1, needs: Vec::new() };
+    let choice = |slot, page, size| WindowChoice {
+        slot,
+        page,
+        size,
+        fallback: None,
+        levels: 1,
+        needs: Vec::new(),
+    };
     let choices = [
         choice(Slot::Zero, PageShift::K4, Bytes::mib(16)),
         choice(Slot::One, PageShift::M2, Bytes::mib(64)),
