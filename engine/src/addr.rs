@@ -72,6 +72,11 @@ address! {
     HostAddr
 }
 
+address! {
+    /// An address in a guest's memory, as the guest knows it. Any 64-bit value.
+    GuestAddress
+}
+
 /// A size in bytes. Any 64-bit value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);

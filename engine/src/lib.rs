@@ -25,6 +25,7 @@ pub mod layout;
 pub mod lease;
 pub mod lingering;
 pub mod machine;
+pub mod papr;
 pub mod plan;
 pub mod region;
 mod room;
