@@ -7,5 +7,6 @@
 
 pub mod clock;
 pub mod jobs;
+pub mod peers;
 pub mod rig;
 pub mod scenes;
