@@ -1,8 +1,20 @@
 //! From wishes to the fewest kernel calls.
 //!
 //! One call takes one contiguous run of IOVAs and, to map, one contiguous run of memory; the kernel flushes once per
-//! call. So neighbours become one call, what is as wished already takes none, and an unmap may span TCEs that are not
-//! set. A live TCE that stays as it is is never written.
+//! call. So neighbours become one call, and what is as wished already takes none. Two rules hold for each call:
+//!
+//! - It writes no live TCE with the target that it has. So one that stays is left alone, and none is written as it was
+//!   only to be passed over on the way to another.
+//! - It makes no TCE anything but what it was or what it shall be. So an unmap never spans a TCE that is replaced. It may
+//!   span TCEs that are not set, those too that a later call of the plan sets.
+//!
+//! The order is: unmaps that span TCEs which the plan sets; maps; the other unmaps. Maps come early because in practice
+//! only they fail, and then there is less to undo.
+//!
+//! No plan has fewer calls; a search of all of them says the same in the tests. The reason: a map and an unmap never
+//! have a TCE in common that needs both, so each kind is least for itself. A map covers contiguous TCEs and memory,
+//! all of which it must write. An unmap lies between two TCEs that stay set or are replaced. For either, calls that
+//! each take in as much as they may, from the left, are the fewest.
 
 use crate::{
     access::Access,
@@ -62,38 +74,118 @@ pub struct Plan {
     pub tces_kept: u64,
 }
 
-/// Plans wishes, which are sorted and do not overlap.
-pub(crate) fn plan(table: &Table, wishes: &[Wish]) -> Plan {
-    let mut planner = Planner { table, plan: Plan::default() };
-    for wish in wishes {
-        match wish.target {
-            Some(target) => planner.map(wish, target),
-            None => planner.unmap(wish),
+/// Plans wishes, which are settled: ascending, each TCE in one at most (see [`settle`](crate::edit::settle)).
+#[must_use]
+pub fn plan(table: &Table, wishes: &[Wish]) -> Plan {
+    plan_calls_of(table, wishes, CALL_TCES_MAX)
+}
+
+/// A plan of calls of at most so many TCEs.
+fn plan_calls_of(table: &Table, wishes: &[Wish], tces_max: u64) -> Plan {
+    let mut planner = Planner::new(table, tces_max);
+    let words = table.words_at(wishes.iter().map(|wish| wish.first));
+    for (wish, word) in wishes.iter().zip(words) {
+        if wish.end - wish.first == 1 {
+            let target = table.target_of(word);
+            let run = target.map(|target| MappedRun { first: wish.first, pages: 1, target });
+            planner.take(wish, run.into_iter());
+        } else {
+            planner.take(wish, table.within(wish.first, wish.end));
         }
     }
-    planner.plan
+    planner.finish()
+}
+
+/// An unmap that may still grow.
+#[derive(Clone, Copy)]
+struct OpenUnmap {
+    first: u64,
+    /// Behind the last TCE that it must clear.
+    end: u64,
+    /// Whether it spans TCEs that the plan sets.
+    spans_set: bool,
+    /// Whether there are such TCEs behind its end.
+    set_behind: bool,
 }
 
 struct Planner<'a> {
     table: &'a Table,
+    tces_max: u64,
     plan: Plan,
+    /// Behind the last wish that was planned.
+    passed: u64,
+    open: Option<OpenUnmap>,
+    /// Unmaps that span TCEs which the plan sets.
+    early: Vec<PlannedCall>,
+    late: Vec<PlannedCall>,
 }
 
-impl Planner<'_> {
-    fn unmap(&mut self, wish: &Wish) {
-        // A call begins at a TCE that is set, and takes in all that its length allows, holes included.
-        for run in self.table.within(wish.first, wish.end) {
-            self.plan.tces_cleared += run.pages;
-            self.push(run.first, run.end(), Action::Unmap);
+impl<'a> Planner<'a> {
+    fn new(table: &'a Table, tces_max: u64) -> Self {
+        let (early, late) = (Vec::new(), Vec::new());
+        Self { table, tces_max, plan: Plan::default(), passed: 0, open: None, early, late }
+    }
+
+    /// Plans a wish where the table has these runs.
+    fn take(&mut self, wish: &Wish, runs: impl Iterator<Item = MappedRun>) {
+        self.pass_to(wish.first);
+        match wish.target {
+            Some(target) => self.map(wish, target, runs),
+            None => self.unmap(runs),
+        }
+        self.passed = wish.end;
+    }
+
+    /// Passes TCEs that no wish is for. One that is set ends an unmap.
+    fn pass_to(&mut self, first: u64) {
+        let Some(open) = self.open else { return };
+        let out_of_reach = first - open.first >= self.tces_max;
+        if out_of_reach || !self.table.is_empty_within(self.passed, first) {
+            self.close();
         }
     }
 
-    fn map(&mut self, wish: &Wish, target: Target) {
+    fn unmap(&mut self, runs: impl Iterator<Item = MappedRun>) {
+        for run in runs {
+            self.plan.tces_cleared += run.pages;
+            self.clear(run.first, run.end());
+        }
+    }
+
+    /// Has TCEs cleared, by the open unmap as far as it reaches.
+    fn clear(&mut self, mut first: u64, end: u64) {
+        if let Some(open) = &mut self.open {
+            let reach = end.min(open.first + self.tces_max);
+            if first < reach {
+                open.spans_set |= open.set_behind;
+                open.set_behind = false;
+                open.end = reach;
+                first = reach;
+            }
+        }
+        while first < end {
+            self.close();
+            let reach = end.min(first + self.tces_max);
+            self.open = Some(OpenUnmap { first, end: reach, spans_set: false, set_behind: false });
+            first = reach;
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(OpenUnmap { first, end, spans_set, .. }) = self.open.take() {
+            let calls = if spans_set { &mut self.early } else { &mut self.late };
+            calls.push(PlannedCall { first, pages: end - first, action: Action::Unmap });
+        }
+    }
+
+    fn map(&mut self, wish: &Wish, target: Target, runs: impl Iterator<Item = MappedRun>) {
         let page = self.table.page();
         let mut next = wish.first;
-        self.plan.tces_new += wish.end - wish.first;
-        for run in self.table.within(wish.first, wish.end) {
-            self.plan.tces_new -= run.pages;
+        let mut tces_old = 0;
+        for run in runs {
+            // Whether it stays or is replaced: it must not be unmapped.
+            self.close();
+            tces_old += run.pages;
             let wanted = target.advanced(run.first - wish.first, page);
             if is_same(&run, &wanted) {
                 self.map_piece(next, run.first, wish, target);
@@ -101,38 +193,42 @@ impl Planner<'_> {
                 next = run.end();
             }
         }
+        self.plan.tces_new += wish.end - wish.first - tces_old;
         self.map_piece(next, wish.end, wish, target);
-    }
-
-    fn map_piece(&mut self, first: u64, end: u64, wish: &Wish, target: Target) {
-        if first == end {
-            return;
+        if let Some(open) = &mut self.open {
+            open.set_behind = true;
         }
-        let Target { address, access, .. } = target.advanced(first - wish.first, self.table.page());
-        self.plan.tces_set += end - first;
-        self.push(first, end, Action::Map { address, access });
     }
 
-    /// Adds a call, joined to the one before where one call can do both, and split where it would be too long.
-    fn push(&mut self, first: u64, end: u64, action: Action) {
+    fn map_piece(&mut self, mut first: u64, end: u64, wish: &Wish, target: Target) {
         let page = self.table.page();
-        let (mut first, mut action) = (first, action);
+        self.plan.tces_set += end - first;
         if let Some(last) = self.plan.calls.last_mut()
-            && joins(last, first, action, self.table)
+            && first < end
+            && is_continued_by(last, first, target.advanced(first - wish.first, page), page)
         {
-            let reach = end.min(last.first + CALL_TCES_MAX);
-            if reach > first {
-                action = advanced(action, reach - first, page);
-                last.pages = reach - last.first;
-                first = reach;
-            }
+            let reach = end.min(last.first + self.tces_max);
+            last.pages = reach - last.first;
+            first = reach;
         }
         while first < end {
-            let pages = (end - first).min(CALL_TCES_MAX);
+            let pages = (end - first).min(self.tces_max);
+            let Target { address, access, .. } = target.advanced(first - wish.first, page);
+            let action = Action::Map { address, access };
             self.plan.calls.push(PlannedCall { first, pages, action });
-            action = advanced(action, pages, page);
             first += pages;
         }
+    }
+
+    fn finish(mut self) -> Plan {
+        self.close();
+        let Self { mut plan, mut early, late, .. } = self;
+        if !early.is_empty() {
+            early.append(&mut plan.calls);
+            plan.calls = early;
+        }
+        plan.calls.extend(late);
+        plan
     }
 }
 
@@ -141,182 +237,14 @@ fn is_same(run: &MappedRun, wanted: &Target) -> bool {
     run.target.address == wanted.address && run.target.access == wanted.access
 }
 
-fn joins(last: &PlannedCall, first: u64, action: Action, table: &Table) -> bool {
-    match (last.action, action) {
-        (Action::Unmap, Action::Unmap) => table.is_empty_within(last.end(), first),
-        (Action::Map { .. }, Action::Map { .. }) => {
-            last.end() == first && advanced(last.action, last.pages, table.page()) == action
-        }
-        _ => false,
-    }
-}
-
-fn advanced(action: Action, pages: u64, page: PageShift) -> Action {
-    match action {
-        Action::Unmap => Action::Unmap,
-        Action::Map { address, access } => {
-            let address = Pages::new(pages).bytes(page).and_then(|size| address.checked_add(size));
-            Action::Map { address: address.expect("an address of the region or its end"), access }
-        }
-    }
+/// Whether a map goes on with a target at `first`.
+fn is_continued_by(last: &PlannedCall, first: u64, target: Target, page: PageShift) -> bool {
+    let Action::Map { address, access } = last.action else { return false };
+    let size = Pages::new(last.pages).bytes(page);
+    last.end() == first
+        && access == target.access
+        && size.and_then(|size| address.checked_add(size)) == Some(target.address)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{
-        edit::settle,
-        testing::{
-            PAGE, PageModel, any_wish, grant, grant_table, pages_of, table_of, target, wish,
-            wished_pages,
-        },
-    };
-
-    fn shown(call: &PlannedCall) -> String {
-        let (first, end) = (call.first, call.end());
-        match call.action {
-            Action::Map { address, .. } => {
-                format!("map {first}..{end} to {}", address.raw() >> PAGE.raw())
-            }
-            Action::Unmap => format!("unmap {first}..{end}"),
-        }
-    }
-
-    /// Runs and wishes as first TCE, number of pages, page of memory.
-    #[track_caller]
-    fn check(
-        runs: &[(u64, u64, u64)],
-        wishes: &[(u64, u64, Option<u64>)],
-        expected: &[&str],
-    ) -> Plan {
-        let wishes: Vec<Wish> =
-            wishes.iter().map(|(first, n, page)| wish(*first, *n, page.map(target))).collect();
-        let plan = plan(&table_of(runs), &wishes);
-        assert_eq!(plan.calls.iter().map(shown).collect::<Vec<_>>(), expected);
-        plan
-    }
-
-    #[test]
-    fn contiguous_wishes_are_one_call() {
-        check(&[], &[(0, 1, Some(10)), (1, 1, Some(11)), (2, 3, Some(12))], &["map 0..5 to 10"]);
-        let apart = ["map 0..1 to 10", "map 1..2 to 12"];
-        check(&[], &[(0, 1, Some(10)), (1, 1, Some(12))], &apart);
-        let with_gap = ["map 0..1 to 10", "map 2..3 to 12"];
-        check(&[], &[(0, 1, Some(10)), (2, 1, Some(12))], &with_gap);
-    }
-
-    #[test]
-    fn what_is_as_wished_takes_no_call() {
-        let plan = check(&[(0, 8, 10)], &[(2, 3, Some(12)), (20, 4, None)], &[]);
-        assert_eq!((plan.tces_kept, plan.tces_set, plan.tces_new), (3, 0, 0));
-    }
-
-    #[test]
-    fn a_live_tce_that_stays_is_not_written() {
-        let calls = ["map 0..2 to 10", "map 4..6 to 14"];
-        let plan = check(&[(2, 2, 12)], &[(0, 6, Some(10))], &calls);
-        assert_eq!((plan.tces_kept, plan.tces_set, plan.tces_new), (2, 4, 4));
-    }
-
-    #[test]
-    fn a_live_tce_that_changes_is_replaced_in_place() {
-        let plan = check(&[(0, 4, 50)], &[(1, 2, Some(10))], &["map 1..3 to 10"]);
-        assert_eq!((plan.tces_set, plan.tces_new), (2, 0));
-    }
-
-    #[test]
-    fn an_unmap_spans_holes_and_leaves_out_empty_ends() {
-        let plan = check(&[(2, 1, 1), (5, 1, 9)], &[(0, 10, None)], &["unmap 2..6"]);
-        assert_eq!(plan.tces_cleared, 2);
-        check(&[(2, 1, 1), (5, 1, 9)], &[(2, 1, None), (5, 1, None)], &["unmap 2..6"]);
-        check(&[(0, 10, 1)], &[(0, 5, None), (5, 5, None)], &["unmap 0..10"]);
-    }
-
-    #[test]
-    fn an_unmap_does_not_span_what_stays_mapped() {
-        let runs = [(0, 1, 1), (3, 1, 5), (6, 1, 9)];
-        check(&runs, &[(0, 1, None), (6, 1, None)], &["unmap 0..1", "unmap 6..7"]);
-        let calls = ["unmap 0..1", "map 1..2 to 30", "unmap 3..4"];
-        check(&runs, &[(0, 1, None), (1, 1, Some(30)), (3, 1, None)], &calls);
-    }
-
-    #[test]
-    fn no_call_is_longer_than_the_limit() {
-        let pages = 2 * CALL_TCES_MAX + 5;
-        let wanted = wish(0, pages, Some(target(0)));
-        let sizes = |plan: &Plan| plan.calls.iter().map(|call| call.pages).collect::<Vec<_>>();
-        assert_eq!(sizes(&plan(&table_of(&[]), &[wanted])), [CALL_TCES_MAX, CALL_TCES_MAX, 5]);
-        let halves = [
-            wish(0, CALL_TCES_MAX - 1, Some(target(0))),
-            wish(CALL_TCES_MAX - 1, 3, Some(target(CALL_TCES_MAX - 1))),
-        ];
-        assert_eq!(sizes(&plan(&table_of(&[]), &halves)), [CALL_TCES_MAX, 2]);
-        let mapped = table_of(&[(0, pages, 0)]);
-        let all = plan(&mapped, &[wish(0, pages, None)]);
-        assert_eq!(sizes(&all), [CALL_TCES_MAX, CALL_TCES_MAX, 5]);
-    }
-
-    #[test]
-    fn no_call_is_made_for_the_emptiness_between_far_runs() {
-        let far = 1 << 40;
-        let table = table_of(&[(0, 1, 1), (far, 1, 9)]);
-        let calls = plan(&table, &[wish(0, 1 << 50, None)]).calls;
-        let firsts: Vec<u64> = calls.iter().map(|call| call.first).collect();
-        assert_eq!(firsts, [0, far]);
-    }
-
-    type Shown = Option<(HostAddr, Access)>;
-
-    fn shown_at(model: &PageModel, page: u64) -> Shown {
-        model.get(&page).map(|target| (target.address, target.access))
-    }
-
-    /// What a call makes of a page.
-    fn effect(call: &PlannedCall, page: u64) -> Shown {
-        match advanced(call.action, page - call.first, PAGE) {
-            Action::Map { address, access } => Some((address, access)),
-            Action::Unmap => None,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_calls_make_what_is_wished_and_write_nothing_else(
-            present in proptest::collection::vec(any_wish(), 0..20),
-            wishes in proptest::collection::vec(any_wish(), 0..20),
-        ) {
-            let mut table = table_of(&[]);
-            present.iter().for_each(|wish| grant_table(&mut table, wish));
-            let before = pages_of(table.within(0, u64::MAX));
-            let wishes = settle(wishes, PAGE);
-            let plan = plan(&table, &wishes);
-            let mut after = before.clone();
-            wishes.iter().for_each(|wish| grant(&mut after, wish));
-            let mut hardware: std::collections::BTreeMap<u64, Shown> =
-                (0..70).map(|page| (page, shown_at(&before, page))).collect();
-            for call in &plan.calls {
-                for page in call.first..call.end() {
-                    let (old, new) = (shown_at(&before, page), effect(call, page));
-                    prop_assert_eq!(new, shown_at(&after, page), "neither old nor wished");
-                    prop_assert!(old.is_none() || old != new, "page {page} was as wished");
-                    hardware.insert(page, new);
-                }
-            }
-            for (page, shown) in hardware {
-                prop_assert_eq!(shown, shown_at(&after, page), "page {}", page);
-            }
-            let count = |of: &dyn Fn(Shown, Shown) -> bool| {
-                let wished = wishes.iter().flat_map(wished_pages).map(|(page, _)| page);
-                let counted =
-                    wished.filter(|page| of(shown_at(&before, *page), shown_at(&after, *page)));
-                u64::try_from(counted.count()).expect("it is small")
-            };
-            prop_assert_eq!(plan.tces_set, count(&|old, new| new.is_some() && old != new));
-            prop_assert_eq!(plan.tces_new, count(&|old, new| new.is_some() && old.is_none()));
-            prop_assert_eq!(plan.tces_cleared, count(&|old, new| old.is_some() && new.is_none()));
-            prop_assert_eq!(plan.tces_kept, count(&|old, new| old.is_some() && old == new));
-        }
-    }
-}
+mod tests;

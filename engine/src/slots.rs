@@ -10,6 +10,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// The place, which is below the store's limit.
+    pub(crate) const fn index(self) -> u32 {
+        self.index
+    }
+
     /// The handle as one number, unique for the life of its engine.
     #[must_use]
     pub fn number(self) -> u64 {

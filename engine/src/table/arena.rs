@@ -1,0 +1,167 @@
+//! Where the blocks are: in chunks, so that growing copies nothing and wastes little. A chunk's memory is there as long as
+//! one of its blocks is used.
+
+use crate::addr::{Bytes, PageShift};
+
+use super::word::{BlockNumber, Word};
+
+/// The words of a block, as a power of two.
+pub(super) const BLOCK_SHIFT: u32 = 6;
+/// The words of a block.
+pub(super) const BLOCK_WORDS: usize = 1 << BLOCK_SHIFT;
+/// The blocks of a chunk, as a power of two: 16 KiB together.
+const CHUNK_SHIFT: u32 = 5;
+const CHUNK_BLOCKS: usize = 1 << CHUNK_SHIFT;
+
+pub(super) type Block = [Word; BLOCK_WORDS];
+
+#[derive(Debug)]
+struct Chunk {
+    /// Absent while no block of it is used.
+    blocks: Option<Box<[Block; CHUNK_BLOCKS]>>,
+    /// A bit for each block that is not used.
+    free: u32,
+}
+
+/// The blocks of a table. A number is only good for the arena it came from, until it is given back.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    chunks: Vec<Chunk>,
+    /// The chunks that have free blocks.
+    open: Vec<u32>,
+    live_chunks: usize,
+}
+
+impl Arena {
+    pub(super) const fn new() -> Self {
+        Self { chunks: Vec::new(), open: Vec::new(), live_chunks: 0 }
+    }
+
+    /// A block that says the same as one word did: nothing, or a target that each of its words continues by `tces`.
+    pub(super) fn split(&mut self, word: Word, tces: u64, page: PageShift) -> BlockNumber {
+        let number = self.take();
+        let mut at = word;
+        for slot in self.block_mut(number) {
+            *slot = at;
+            at = at.advanced(tces, page);
+        }
+        number
+    }
+
+    fn take(&mut self) -> BlockNumber {
+        let chunk = self.open.last().copied().unwrap_or_else(|| self.add_chunk());
+        let place = &mut self.chunks[index(chunk)];
+        if place.blocks.is_none() {
+            place.blocks = Some(new_blocks());
+            self.live_chunks += 1;
+        }
+        let block = place.free.trailing_zeros();
+        place.free &= place.free - 1;
+        if place.free == 0 {
+            self.open.pop();
+        }
+        BlockNumber(chunk << CHUNK_SHIFT | block)
+    }
+
+    fn add_chunk(&mut self) -> u32 {
+        let number = u32::try_from(self.chunks.len()).ok();
+        let number = number.filter(|number| number >> (u32::BITS - CHUNK_SHIFT) == 0);
+        let number = number.expect("a table of 2 TiB has long been too large for its machine");
+        self.chunks.push(Chunk { blocks: None, free: u32::MAX });
+        self.open.push(number);
+        number
+    }
+
+    /// Gives a block back. The memory of its chunk is freed with the last block of it.
+    pub(super) fn give_back(&mut self, BlockNumber(number): BlockNumber) {
+        let chunk = number >> CHUNK_SHIFT;
+        let place = &mut self.chunks[index(chunk)];
+        if place.free == 0 {
+            self.open.push(chunk);
+        }
+        place.free |= 1 << (number & ((1 << CHUNK_SHIFT) - 1));
+        if place.free == u32::MAX {
+            place.blocks = None;
+            self.live_chunks -= 1;
+        }
+        if self.live_chunks == 0 {
+            *self = Self::new();
+        }
+    }
+
+    #[inline]
+    pub(super) fn block(&self, BlockNumber(number): BlockNumber) -> &Block {
+        let blocks = self.chunks[index(number >> CHUNK_SHIFT)].blocks.as_ref();
+        &blocks.expect("a block is used")[index(number) % CHUNK_BLOCKS]
+    }
+
+    #[inline]
+    pub(super) fn block_mut(&mut self, BlockNumber(number): BlockNumber) -> &mut Block {
+        let blocks = self.chunks[index(number >> CHUNK_SHIFT)].blocks.as_mut();
+        &mut blocks.expect("a block is used")[index(number) % CHUNK_BLOCKS]
+    }
+
+    #[cfg(test)]
+    pub(super) fn blocks_used(&self) -> usize {
+        let free = |chunk: &Chunk| usize::try_from(chunk.free.count_ones()).expect("32 at most");
+        self.chunks.iter().map(|chunk| CHUNK_BLOCKS - free(chunk)).sum()
+    }
+
+    /// What is allocated.
+    pub(super) fn bytes(&self) -> Bytes {
+        let chunks = super::bytes_of::<[Block; CHUNK_BLOCKS]>(self.live_chunks);
+        let lists = super::bytes_of::<Chunk>(self.chunks.capacity());
+        chunks.saturating_add(lists).saturating_add(super::bytes_of::<u32>(self.open.capacity()))
+    }
+}
+
+#[inline]
+fn index(number: u32) -> usize {
+    usize::try_from(number).expect("32 bits fit")
+}
+
+/// On the heap from the start: as a value it would go over the stack.
+fn new_blocks() -> Box<[Block; CHUNK_BLOCKS]> {
+    let blocks = vec![[Word::NOTHING; BLOCK_WORDS]; CHUNK_BLOCKS].into_boxed_slice();
+    let Ok(blocks) = blocks.try_into() else { unreachable!("it has this length") };
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: (Word, u64, PageShift) = (Word::NOTHING, 1, PageShift::K4);
+
+    fn blocks(arena: &mut Arena, count: usize) -> Vec<BlockNumber> {
+        let (word, tces, page) = NOTHING;
+        (0..count).map(|_| arena.split(word, tces, page)).collect()
+    }
+
+    #[test]
+    fn a_used_block_is_not_given_out_again() {
+        let mut arena = Arena::new();
+        let used = blocks(&mut arena, 100);
+        for number in used.iter().step_by(3) {
+            arena.give_back(*number);
+        }
+        let kept = used.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, it)| *it);
+        let mut all: Vec<u32> = kept.chain(blocks(&mut arena, 80)).map(|it| it.0).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn the_memory_of_a_chunk_goes_with_its_last_block() {
+        let mut arena = Arena::new();
+        let used = blocks(&mut arena, 4 * CHUNK_BLOCKS);
+        let full = arena.bytes();
+        used[CHUNK_BLOCKS..2 * CHUNK_BLOCKS].iter().for_each(|number| arena.give_back(*number));
+        assert!(full.checked_sub(arena.bytes()) > Some(Bytes::kib(15)), "{}", arena.bytes());
+        let others = used[..CHUNK_BLOCKS].iter().chain(&used[2 * CHUNK_BLOCKS..]);
+        others.for_each(|number| arena.give_back(*number));
+        assert_eq!(arena.bytes(), Bytes::ZERO);
+    }
+}
