@@ -45,10 +45,14 @@ impl Ledger<'_> {
 
     /// Notes a run as mapped, in place of what was there.
     pub(super) fn set(&mut self, run: MappedRun) {
-        self.clear(run.first, run.end());
-        self.regions.add_tces(run.target.region, run.pages);
-        *self.leases.tces_mut(self.lease, self.window) += run.pages;
-        self.table.set(run);
+        let Self { table, regions, leases, lease, window } = self;
+        let tces = leases.tces_mut(*lease, *window);
+        regions.add_tces(run.target.region, run.pages);
+        *tces += run.pages;
+        table.replace(run, |old| {
+            regions.remove_tces(old.target.region, old.pages);
+            *tces -= old.pages;
+        });
     }
 
     /// Notes that nothing lingers between two TCEs.
