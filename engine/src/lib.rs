@@ -19,6 +19,7 @@ pub mod error;
 pub mod facts;
 pub mod fault;
 pub mod geometry;
+pub mod iova;
 pub mod kernel;
 pub mod layout;
 pub mod lease;
