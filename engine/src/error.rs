@@ -8,6 +8,7 @@ use crate::{
     addr::Bytes,
     fault::Fault,
     growth::GrowthRefusal,
+    iova::AddressRefusal,
     kernel::{DescriptorKind, GroupNumber},
     layout::LayoutRefusal,
     lease::LeaseRefusal,
@@ -42,6 +43,9 @@ pub enum Error {
     /// A batch cannot be applied.
     #[error(transparent)]
     Edit(#[from] EditRefusal),
+    /// A bus address cannot be given out or taken back.
+    #[error(transparent)]
+    Addresses(#[from] AddressRefusal),
     /// A lease cannot grow.
     #[error(transparent)]
     Growth(#[from] GrowthRefusal),

@@ -201,6 +201,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Region(_)
         | Error::Lease(_)
         | Error::Growth(_)
+        | Error::Addresses(_)
         | Error::Edit(_) => Exit::Job,
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::{
     access::Access,
-    addr::{Bytes, Iova},
+    addr::{Bytes, Iova, Pages},
     edit::Wish,
     error::Error,
+    iova::LeaseAddresses,
     kernel::Kernel,
     lease::{
         EndCause, Holder, LEASES_MAX, Lease, LeaseEnded, LeaseId, LeasePart, LeaseRefusal,
@@ -191,6 +192,20 @@ impl<K: Kernel> Engine<K> {
             growth: None,
             state: LeaseState::Active,
         })?)
+    }
+
+    /// The bus addresses of a lease's range in a window, to be given out piece by piece. What is mapped now is taken,
+    /// and what lingers as well.
+    ///
+    /// # Errors
+    /// [`LeaseRefusal`] if the lease has no range there; [`Error::Addresses`].
+    pub fn lease_addresses(&self, id: LeaseId, window: WindowId) -> Result<LeaseAddresses, Error> {
+        let lease = self.leases.active(id)?;
+        let run = lease.part(window).ok_or(LeaseRefusal::NoWindow(window))?.run;
+        let state = self.backend()?.window(window).ok_or(LeaseRefusal::NoWindow(window))?;
+        let mapped = state.table.within(run.first(), run.end());
+        let mapped = mapped.map(|mapped| (mapped.first, Pages::new(mapped.pages)));
+        Ok(LeaseAddresses::new(state.window, run, mapped)?)
     }
 
     /// Takes a lease back: devices quiet first, then its TCEs. The devices stay quiet; [`Engine::resume_devices`] lets

@@ -48,6 +48,7 @@ use crate::addr::Pages;
 
 mod alignment;
 mod hole;
+mod lease;
 mod node;
 mod refusal;
 mod store;
@@ -56,6 +57,7 @@ mod tests;
 mod tree;
 
 pub use alignment::Alignment;
+pub use lease::{AddressRefusal, LeaseAddresses};
 pub use refusal::{GiveBackRefusal, RangeRefusal, TakeRefusal};
 
 /// How many holes an allocator keeps: less than 210 MiB, however badly the nodes are filled.

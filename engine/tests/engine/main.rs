@@ -2,6 +2,7 @@
 //!
 //! Numbers in comments are those of the engine's invariants in ARCHITECTURE.md.
 
+mod addresses;
 mod batches;
 mod bench;
 mod charges;

@@ -31,7 +31,11 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Region(refusal) | Error::Edit(EditRefusal::Region { refusal, .. }) => {
             region(refusal)
         }
-        Error::Edit(_) | Error::Layout(_) | Error::Growth(_) | Error::NoBackend => None,
+        Error::Edit(_)
+        | Error::Layout(_)
+        | Error::Growth(_)
+        | Error::Addresses(_)
+        | Error::NoBackend => None,
     };
     remedy.map(str::to_owned)
 }
