@@ -13,7 +13,7 @@ use tce_engine::{
 use tce_sim::{Fault, Operation, Profile, SimMachine};
 
 use crate::{
-    bench::{Bench, HIGH, K4, K64, choice},
+    bench::{Bench, HIGH, K4, K64, NOW, choice},
     truth::assert_agreement,
 };
 
@@ -226,4 +226,25 @@ fn on_a_pe_that_was_spoiled_beforehand_nothing_is_taken_for_made() {
     assert_eq!(refused, Err(Error::Layout(LayoutRefusal::GivenUp)));
     assert_eq!(machine.calls(Operation::Create), before + 1);
     assert_eq!(engine.close().expect("nothing fails").locked, Bytes::mib(2));
+}
+
+#[test]
+fn a_default_window_that_cannot_be_made_is_asked_for_once() {
+    let machine = SimMachine::new(Profile::pseries());
+    let group = spoil_beforehand(&machine);
+    let mut engine = Engine::open(machine.kernel()).expect("it opens");
+    engine.attach(group).expect("the group is free");
+    let address = &machine.devices_of(group)[0].address;
+    let device = engine.open_device(group, address).expect("the device is VFIO's");
+    let mut bench = Bench { machine, engine, group, device };
+    let window = bench.default_window();
+    let tenant = bench.tenant(window, Bytes::mib(1));
+    let edits = [tenant.map(0, 1, 0)];
+    let error = bench.engine.apply(tenant.lease, &edits, NOW).expect_err("ENODEV");
+    assert_eq!(error.fault().and_then(CallFault::errno), Some(Errno::ENODEV));
+    let (calls, leaked) = (bench.calls(), bench.engine.leaked());
+    assert_eq!(leaked, Bytes::mib(2));
+    let refused = bench.engine.apply(tenant.lease, &edits, NOW);
+    assert_eq!(refused, Err(Error::Layout(LayoutRefusal::GivenUp)));
+    assert_eq!((bench.calls(), bench.engine.leaked()), (calls, leaked));
 }

@@ -10,9 +10,10 @@ use crate::{
     calls::{Calls, Charged},
     edit::{BATCH_EDITS_MAX, Edit, Wish, settle},
     error::{BatchFailure, EditRefusal, Error},
-    facts::Slot,
+    facts::{Creatable, Slot},
     fault::Fault,
     kernel::{ContainerFd, Kernel, MapCall, UnmapCall},
+    layout::LayoutRefusal,
     lease::{EndCause, Lease, LeaseId, LeaseRefusal, Timestamp},
     lingering::Unmapping,
     plan::{Action, Plan, PlannedCall, plan},
@@ -123,7 +124,15 @@ impl<K: Kernel> Engine<K> {
         if edits.len() > BATCH_EDITS_MAX {
             return Err(EditRefusal::TooMany(edits.len()).into());
         }
-        let admission = Admission::new(id, lease, self.backend()?, &self.regions)?;
+        let backend = self.backend()?;
+        let admission = Admission::new(id, lease, backend, &self.regions)?;
+        let is_to_be_made = |place: &Place<'_>| place.state.made == Made::AtFirstUse;
+        if backend.facts.creatable == Creatable::Nothing
+            && admission.places().iter().any(is_to_be_made)
+        {
+            // Each try would fail and leave a charge behind.
+            return Err(LayoutRefusal::GivenUp.into());
+        }
         let mut wishes: Vec<Vec<Wish>> = admission.places().iter().map(|_| Vec::new()).collect();
         wishes[0].reserve(edits.len());
         for (index, edit) in edits.iter().enumerate() {
