@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use tce_engine::{
-    Engine, Error,
+    Engine, Error, LeaseRequest,
     addr::{Bytes, Iova},
     errno::Errno,
     error::{EditRefusal, Undone},
@@ -11,6 +11,7 @@ use tce_engine::{
     growth::{Addresses, Growth, GrowthRefusal, GrowthRequest},
     kernel::ContainerFd,
     lease::{LeaseId, LeaseRefusal},
+    lingering::{Deferral, Unmapping},
     machine::{Backing, Machine, MemoryRequest},
     window::{Claim, WindowId},
 };
@@ -253,6 +254,36 @@ fn a_lease_may_have_both_windows_for_good() {
     bench.engine.give_up_part(tenant.lease, window).expect("nothing fails");
     let only = LeaseRefusal::Part { lease: tenant.lease, window: tenant.window, only: true };
     assert_eq!(bench.engine.give_up_part(tenant.lease, tenant.window), Err(Error::Lease(only)));
+    assert_agreement(&bench.machine, &bench.engine);
+    bench.close();
+}
+
+#[test]
+fn what_lingers_stays_behind() {
+    let mut bench = Bench::named("powernv9");
+    let old = bench.default_window();
+    let tenant = bench.tenant(old, Bytes::mib(1));
+    let deferral = Deferral::new(16, 100).expect("good bounds");
+    let unmapping = Unmapping::Deferred(deferral);
+    let lease = bench
+        .try_lease(LeaseRequest { unmapping, ..request(old, Bytes::mib(1)) })
+        .expect("there is room");
+    let claim = bench.engine.leases().get(lease).expect("it was just made").home().claim;
+    let tenant = Tenant { lease, claim, ..tenant };
+    bench.apply(&tenant, &[tenant.map(0, 8, 0)]);
+    bench.apply(&tenant, &[tenant.unmap(2, 3)]);
+    let window = bench.window(Slot::One, K4, Bytes::mib(64));
+    let growth = begin(&mut bench, &tenant, &into(window, Bytes::mib(32))).expect("it can");
+    for (index, is_there) in [(1, true), (2, false), (4, false), (5, true)] {
+        let new = growth.moved(tenant.iova(index)).expect("it is old");
+        assert!(bench.machine.tce(bench.container(), tenant.iova(index)).is_some(), "{index}");
+        assert_eq!(bench.machine.tce(bench.container(), new).is_some(), is_there, "{index}");
+    }
+    bench.apply(&tenant, &[tenant.unmap(6, 1)]);
+    assert_eq!(bench.engine.leases().get(lease).map(|it| it.lingering.tces()), Ok(5));
+    assert_agreement(&bench.machine, &bench.engine);
+    bench.engine.finish_growth(lease).expect("nothing fails");
+    assert_eq!(bench.engine.leases().get(lease).map(|it| it.lingering.tces()), Ok(1));
     assert_agreement(&bench.machine, &bench.engine);
     bench.close();
 }
