@@ -140,6 +140,8 @@ pub struct Lease {
     pub lingering: Lingering,
     /// Where it is growing to, if it is.
     pub growth: Option<Growth>,
+    /// The window whose range it has begun to give up when a call failed: some of what it had there is gone.
+    pub leaving: Option<WindowId>,
     /// Where it stands.
     pub state: LeaseState,
 }
@@ -244,6 +246,16 @@ pub enum LeaseRefusal {
         window: WindowId,
         /// Whether that is all it has.
         only: bool,
+    },
+    /// It is giving its range of another window up. Without this one too, mappings would be lost.
+    #[error(
+        "{lease} has begun to give up its range of {window}, which is unmapped in part: give that up first"
+    )]
+    Leaving {
+        /// The lease.
+        lease: LeaseId,
+        /// The window that it leaves.
+        window: WindowId,
     },
     /// The window is gone.
     #[error("{0} is gone")]

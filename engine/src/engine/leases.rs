@@ -151,7 +151,8 @@ impl<K: Kernel> Engine<K> {
     /// Takes one of its two ranges from a lease: unmapped at once, devices not stopped.
     ///
     /// # Errors
-    /// [`LeaseRefusal`]; [`Error::Fault`], after which this can be called again.
+    /// [`LeaseRefusal`]; [`Error::Fault`], after which this can be called again. If it has unmapped
+    /// something by then, the other range cannot be given up before ([`LeaseRefusal::Leaving`]).
     pub fn give_up_part(&mut self, id: LeaseId, window: WindowId) -> Result<(), Error> {
         let lease = self.leases.active(id)?;
         if lease.part(window).is_none() {
@@ -160,10 +161,19 @@ impl<K: Kernel> Engine<K> {
         if lease.parts.len() == 1 {
             return Err(LeaseRefusal::Part { lease: id, window, only: true }.into());
         }
-        self.clear_part(id, window)?;
+        if let Some(window) = lease.leaving.filter(|leaving| *leaving != window) {
+            return Err(LeaseRefusal::Leaving { lease: id, window }.into());
+        }
+        let before = lease.tces();
+        let cleared = self.clear_part(id, window);
         let lease = self.leases.get_mut(id);
+        if cleared.is_err() && lease.tces() < before {
+            lease.leaving = Some(window);
+        }
+        cleared?;
         lease.parts.retain(|part| part.window != window);
         lease.growth = None;
+        lease.leaving = None;
         Ok(())
     }
 
@@ -190,6 +200,7 @@ impl<K: Kernel> Engine<K> {
             unmapping,
             lingering: Lingering::default(),
             growth: None,
+            leaving: None,
             state: LeaseState::Active,
         })?)
     }
