@@ -8,6 +8,7 @@ use tce_engine::{
     addr::{Bytes, Iova, PageShift, Pages},
     kernel::{ContainerFd, Platform},
     lease::LeaseState,
+    lingering::Unmapping,
     window::Origin,
 };
 use tce_sim::{SimKernel, SimMachine, TceAccess, TceView};
@@ -21,6 +22,7 @@ pub(crate) fn assert_agreement(machine: &SimMachine, engine: &Engine<SimKernel>)
     assert_eq!(machine.host_corruption(), None);
     assert_tces(machine, engine);
     assert_counts(engine);
+    assert_lingering(engine);
     assert_regions(machine, engine);
     assert_charges(machine, engine);
 }
@@ -100,17 +102,37 @@ fn assert_counts(engine: &Engine<SimKernel>) {
     assert!(by_region.is_empty(), "of what is gone");
 }
 
+/// What lingers is set, and no more of it than the lease may have.
+#[track_caller]
+fn assert_lingering(engine: &Engine<SimKernel>) {
+    for (id, lease) in engine.leases().live() {
+        let lingering = lease.lingering.tces();
+        assert!(lingering <= lease.tces(), "{id}: {lingering} of {} linger", lease.tces());
+        match lease.unmapping {
+            Unmapping::Strict => assert_eq!(lingering, 0, "{id} is strict"),
+            Unmapping::Deferred(deferral) => {
+                assert!(lingering <= deferral.tces_max(), "{id}: {lingering} linger");
+                assert_eq!(lease.lingering.due(deferral).is_some(), lingering > 0, "{id}");
+            }
+        }
+    }
+}
+
+/// The kernel has the pieces that the engine knows, and counts as many TCEs.
 #[track_caller]
 fn assert_regions(machine: &SimMachine, engine: &Engine<SimKernel>) {
     let ours = engine.regions().into_iter().flat_map(|regions| regions.iter());
-    let mut ours: Vec<_> = ours.map(|(_, region)| (region.range, region.tces)).collect();
-    ours.sort_unstable();
+    let ours: Vec<_> = ours.map(|(_, region)| region).collect();
+    let tces: u64 = ours.iter().map(|region| region.tces).sum();
+    let pieces = ours.iter().flat_map(|region| region.registered_pieces());
+    let mut pieces: Vec<_> = pieces.map(|piece| piece.range).collect();
+    pieces.sort_unstable();
     let there = machine.regions();
     assert!(there.iter().all(|region| !region.has_leaked()), "{there:?}");
     let is_sure = engine.windows().all(|state| state.quarantined().next().is_none());
-    let mapped = |(range, tces)| (range, if is_sure { tces } else { 0 });
-    let there: Vec<_> = there.iter().map(|region| mapped((region.range, region.mapped))).collect();
-    assert_eq!(there, ours.into_iter().map(mapped).collect::<Vec<_>>());
+    let mapped: u64 = there.iter().map(|region| region.mapped).sum();
+    assert!(!is_sure || mapped == tces, "the kernel counts {mapped} TCEs, not {tces}");
+    assert_eq!(there.iter().map(|region| region.range).collect::<Vec<_>>(), pieces);
 }
 
 /// What is locked is the sum of what the formulas say, and of what the kernel leaked and the engine noted.
@@ -123,7 +145,7 @@ fn assert_charges(machine: &SimMachine, engine: &Engine<SimKernel>) {
     let leaked = engine.charges().iter().filter(|it| it.subject == ChargeSubject::Leaked);
     let leaked = leaked.map(|charge| charge.charged.raw()).sum::<u64>();
     let regions = engine.regions().into_iter().flat_map(|regions| regions.iter());
-    let regions: u64 = regions.map(|(_, region)| region.range.size.raw()).sum();
+    let regions: u64 = regions.map(|(_, region)| region.registered().raw()).sum();
     let Some(facts) = engine.facts() else {
         assert_eq!(machine.locked(), Bytes::new(leaked));
         return;

@@ -1,0 +1,164 @@
+//! What a step can do: everything that an engine offers, with arguments that are mostly right.
+
+use tce_engine::{Engine, Error, lease::EndCause, machine::Machine};
+
+use super::{
+    dice::Dice,
+    kernel::WatchedKernel,
+    run::{Run, assert_nothing_left},
+    sights::Sight,
+};
+
+mod batches;
+mod growth;
+mod leases;
+mod memory;
+mod windows;
+
+/// An operation by name.
+pub(super) type Named = (&'static str, fn(&mut Run) -> Result<(), Error>);
+
+/// How often each comes, of the sum of all.
+const OPERATIONS: [(u64, Named); 30] = [
+    (1, ("attach", Run::attach)),
+    (1, ("detach", Run::detach)),
+    (1, ("open device", Run::open_device)),
+    (1, ("quiesce", |run| run.engine.quiesce_devices())),
+    (1, ("resume", |run| run.engine.resume_devices())),
+    (1, ("reopen", Run::reopen)),
+    (4, ("register", Run::register)),
+    (4, ("start registration", Run::start_registration)),
+    (5, ("advance", Run::advance)),
+    (1, ("abandon registration", Run::abandon)),
+    (2, ("unregister", Run::unregister)),
+    (5, ("create windows", Run::create_windows)),
+    (2, ("remove window", Run::remove_window)),
+    (1, ("remove default window", Run::remove_default_window)),
+    (10, ("lease", Run::lease)),
+    (2, ("extend", Run::extend)),
+    (1, ("give up", Run::give_up)),
+    (2, ("revoke", Run::revoke)),
+    (1, ("expire", Run::expire)),
+    (5, ("begin growth", Run::begin_growth)),
+    (2, ("finish growth", Run::finish_growth)),
+    (1, ("abandon growth", Run::abandon_growth)),
+    (2, ("flush", Run::flush)),
+    (2, ("flush due", Run::flush_due)),
+    (1, ("flush all", Run::flush_all)),
+    (20, ("apply", Run::apply)),
+    (10, ("apply to a lease that grows", Run::apply_to_growing)),
+    (10, ("apply to two windows", Run::apply_to_two)),
+    (10, ("apply and put off", Run::apply_lazily)),
+    (2, ("stale plan", Run::plan_only)),
+];
+
+/// What little can be done without.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    pub(super) backend: bool,
+    pub(super) windows: bool,
+    pub(super) memory: bool,
+}
+
+/// An operation by chance; more often one that brings what is needed.
+pub(super) fn choose(dice: &mut Dice, need: Need) -> Named {
+    if need.backend && !dice.one_in(8) {
+        return ("attach", Run::attach);
+    }
+    if need.windows && dice.one_in(4) {
+        return ("create windows", Run::create_windows);
+    }
+    if need.memory && dice.one_in(4) {
+        return ("register", Run::register);
+    }
+    let mut left = dice.roll(OPERATIONS.iter().map(|(weight, _)| weight).sum());
+    for (weight, named) in OPERATIONS {
+        match left.checked_sub(weight) {
+            Some(rest) => left = rest,
+            None => return named,
+        }
+    }
+    unreachable!("less than the sum is in one of them")
+}
+
+impl Run {
+    fn attach(&mut self) -> Result<(), Error> {
+        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
+        let is_second = self.engine.facts().is_some();
+        self.engine.attach(group)?;
+        self.saw_if(is_second, Sight::SecondGroup);
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<(), Error> {
+        if !self.dice.one_in(3) {
+            return Ok(());
+        }
+        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
+        self.cause = Some(EndCause::LastGroupLeft(group));
+        let detached = self.engine.detach(group);
+        // A take-down that failed may have come past the regions.
+        let engine = &self.engine;
+        self.users.retain(|id, _| engine.regions().is_some_and(|regions| regions.get(*id).is_ok()));
+        let sight = match detached {
+            Ok(()) => Sight::LastGroupLeft,
+            Err(_) => Sight::TakeDownFailed,
+        };
+        self.saw_if(!matches!(detached, Err(Error::Group(_) | Error::NoBackend)), sight);
+        detached
+    }
+
+    fn open_device(&mut self) -> Result<(), Error> {
+        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
+        let address = self.machine.devices_of(group)[0].address.clone();
+        self.engine.open_device(group, &address).map(|_| ())
+    }
+
+    /// Ends the engine, in order or not, and starts another. Handles are the new engine's from here on.
+    fn reopen(&mut self) -> Result<(), Error> {
+        if !self.dice.one_in(3) {
+            return Ok(());
+        }
+        let kernel = WatchedKernel::new(self.machine.kernel(), self.watch.clone());
+        let next = Engine::open(kernel)?;
+        let old = std::mem::replace(&mut self.engine, next);
+        self.leaked_before += old.leaked().raw();
+        let closed = if self.dice.one_in(2) {
+            self.close(old)
+        } else {
+            drop(old);
+            Ok(())
+        };
+        self.forget_handles();
+        assert_nothing_left(&self.machine, &self.watch.borrow());
+        assert_eq!(self.machine.descriptors().len(), 1, "the new container");
+        closed
+    }
+
+    /// In order: every lease that was there ends, and is told of.
+    fn close(&mut self, engine: Engine<WatchedKernel>) -> Result<(), Error> {
+        let closed = engine.close()?;
+        for event in closed.ended {
+            let is_live = self.model.parts_of(event.lease).next().is_some();
+            let cause = self.ending.get(&event.lease).copied().unwrap_or(EndCause::Revoked);
+            assert!(self.ended.remove(&event.lease).is_some() || is_live, "{}", event.lease);
+            assert_eq!(event.cause, cause);
+            self.model.forget(event.lease);
+        }
+        assert!(self.ended.is_empty() && self.model.parts.is_empty(), "ends are told");
+        Ok(())
+    }
+
+    fn forget_handles(&mut self) {
+        self.model.parts.clear();
+        self.users.clear();
+        self.registrations.clear();
+        self.windows.clear();
+        self.leases.clear();
+        self.regions.clear();
+        self.ended.clear();
+        self.ending.clear();
+        self.charges_seen = 0;
+        self.revived = self.watch.borrow().revived;
+    }
+}

@@ -1,0 +1,158 @@
+//! Leases come and go.
+
+use tce_engine::{
+    Error, LeaseRequest,
+    access::Access,
+    addr::{Bytes, Iova},
+    lease::{EndCause, LeaseId, Timestamp},
+    lingering::{Deferral, Unmapping},
+    window::{Window, WindowId},
+};
+
+use crate::{
+    bench::request,
+    simulation::{run::Run, sights::Sight},
+};
+
+/// Leases lie near the start of a window, mostly: the simulated table costs by what was ever touched of it.
+const NEAR_TCES: u64 = 1 << 10;
+const ACCESSES: [Access; 5] =
+    [Access::Read, Access::Write, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+
+impl Run {
+    pub(super) fn window(&self, id: WindowId) -> Option<Window> {
+        self.engine.windows().map(|state| *state.window()).find(|window| window.id == id)
+    }
+
+    /// Where a lease may be and how much it is.
+    pub(super) fn place(&mut self, id: WindowId) -> (Option<Iova>, Bytes) {
+        let window = self.window(id);
+        let page = window.map_or(1 << 12, |window| window.page.bytes().raw());
+        let at = window.filter(|_| self.dice.one_in(4)).map(|window| {
+            let all = window.tces().raw();
+            let reach = if self.dice.one_in(20) { all } else { all.min(NEAR_TCES) };
+            window.iova_of(self.dice.roll(reach))
+        });
+        let tces = window.map_or(1, |window| window.tces().raw());
+        let pages = if self.dice.one_in(16) { 0 } else { 1 + self.dice.roll(tces.min(160)) };
+        (at, Bytes::new(page * pages))
+    }
+
+    pub(super) fn lease(&mut self) -> Result<(), Error> {
+        let Some(id) = self.any_window() else { return Ok(()) };
+        let (at, size) = self.place(id);
+        let deferral = Deferral::new(1 + self.dice.roll(48), 1 + self.dice.roll(120));
+        let deferral = deferral.expect("within the bounds");
+        let is_strict = self.dice.one_in(2);
+        let wanted = LeaseRequest {
+            at,
+            access: self.dice.pick(&ACCESSES).expect("there are some"),
+            tces_max: if self.dice.one_in(4) { self.dice.roll(60) } else { u64::MAX },
+            unmapping: if is_strict { Unmapping::Strict } else { Unmapping::Deferred(deferral) },
+            expires: self.dice.one_in(4).then(|| Timestamp(self.now + self.dice.roll(300))),
+            ..request(id, size)
+        };
+        let grant = self.engine.grant_lease(wanted)?;
+        let granted = grant.claim();
+        let lease = self.engine.lease(grant)?;
+        assert_eq!(self.engine.leases().get(lease).expect("new").home().claim, granted);
+        self.leases.push(lease);
+        self.note_part(lease, id);
+        Ok(())
+    }
+
+    /// A new range is nobody else's, and not reserved.
+    #[track_caller]
+    pub(super) fn note_part(&mut self, lease: LeaseId, id: WindowId) {
+        let window = self.window(id).expect("there is a lease on it");
+        let part = *self.engine.leases().get(lease).expect("known").part(id).expect("it has it");
+        let facts = self.engine.facts().expect("there is a window");
+        assert_eq!(window.admit(part.claim, &facts.reserved), Ok(part.run));
+        let (start, end) = (part.claim.start.raw(), part.claim.start.raw() + part.claim.size.raw());
+        let others = self.model.parts.iter().filter(|((_, other), _)| *other == id);
+        let is_free = others.into_iter().all(|(_, it)| end <= it.start || it.end <= start);
+        assert!(is_free, "{} is leased twice", part.claim);
+        self.model.add(lease, &part, &window);
+    }
+
+    /// One that has not ended, or now and then any.
+    pub(super) fn any_lease(&mut self, of: impl Fn(&Self, LeaseId) -> bool) -> Option<LeaseId> {
+        let old = self.dice.pick(&self.leases);
+        let live = self.model.leases();
+        let meant: Vec<LeaseId> = live.iter().copied().filter(|id| of(self, *id)).collect();
+        self.dice
+            .pick(&meant)
+            .or_else(|| self.dice.pick(&live))
+            .filter(|_| !self.dice.one_in(25))
+            .or(old)
+    }
+
+    pub(super) fn extend(&mut self) -> Result<(), Error> {
+        let Some(lease) = self.any_lease(|run, id| run.model.parts_of(id).count() == 1) else {
+            return Ok(());
+        };
+        let Some(window) = self.other_window(lease) else { return Ok(()) };
+        let (at, size) = self.place(window);
+        self.engine.extend_lease(lease, window, at, size)?;
+        self.note_part(lease, window);
+        Ok(())
+    }
+
+    pub(super) fn give_up(&mut self) -> Result<(), Error> {
+        let Some(lease) = self.any_lease(|run, id| run.model.parts_of(id).count() == 2) else {
+            return Ok(());
+        };
+        let Some(window) = self.any_window() else { return Ok(()) };
+        let given_up = self.engine.give_up_part(lease, window);
+        self.note_given_up(lease, window, given_up)
+    }
+
+    /// Notes that a range was taken back, or that a call for it failed.
+    pub(super) fn note_given_up(
+        &mut self,
+        lease: LeaseId,
+        window: WindowId,
+        given_up: Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &given_up {
+            Ok(()) => {
+                self.model.parts.remove(&(lease, window)).expect("it had it");
+                let is_whole = self.model.parts_of(lease).all(|(_, part)| !part.has_lost);
+                assert!(is_whole, "{lease} is left with a range of which some is gone");
+            }
+            Err(Error::Fault(_)) => {
+                self.saw(Sight::GivingUpFailed);
+                self.model.tear(lease, Some(window));
+            }
+            Err(_) => {}
+        }
+        self.touched = Some(lease);
+        given_up
+    }
+
+    pub(super) fn revoke(&mut self) -> Result<(), Error> {
+        let Some(lease) = self.any_lease(|_, _| true) else { return Ok(()) };
+        self.cause = Some(EndCause::Revoked);
+        let quarantines = |run: &Self| -> usize {
+            run.engine.windows().map(|state| state.quarantined().count()).sum()
+        };
+        let before = quarantines(self);
+        let revoked = self.engine.revoke(lease);
+        self.saw_if(matches!(revoked, Err(Error::Fault(_))), Sight::RevocationFailed);
+        self.saw_if(quarantines(self) < before, Sight::QuarantineLifted);
+        revoked
+    }
+
+    pub(super) fn expire(&mut self) -> Result<(), Error> {
+        self.now += self.dice.roll(50);
+        self.cause = Some(EndCause::Expired);
+        let before = self.engine.leases().live().count();
+        let expired = self.engine.expire(Timestamp(self.now));
+        let live = self.engine.leases().live();
+        let over = live.filter(|(_, lease)| lease.is_over(Timestamp(self.now))).count();
+        let left = self.engine.leases().live().count();
+        self.saw_if(left < before, Sight::Expired);
+        assert!(expired.is_err() || over == 0, "all that is over has ended");
+        expired
+    }
+}

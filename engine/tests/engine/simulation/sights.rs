@@ -1,0 +1,107 @@
+//! Rare things that a long enough simulation must have seen, or it proves less than it seems to.
+
+use std::collections::BTreeMap;
+
+use tce_engine::kernel::Platform;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sight {
+    BatchInTwoWindows,
+    BatchRestored,
+    Expired,
+    Fallback,
+    FirmwareHasLess,
+    FlushedByBatch,
+    FlushedInTime,
+    ForgottenTce,
+    GivingUpFailed,
+    GrowthAbandoned,
+    GrowthFailed,
+    GrowthFinished,
+    GrowthMirrored,
+    GrowthOfMappings,
+    LastGroupLeft,
+    PieceFailed,
+    PutOff,
+    Quarantine,
+    QuarantineInTwoWindows,
+    QuarantineLifted,
+    RegionLeaked,
+    RegionRevived,
+    RegionShared,
+    RegistrationLeft,
+    RevocationFailed,
+    SecondGroup,
+    StaleTce,
+    TakeDownFailed,
+    WindowRemoved,
+}
+
+impl Sight {
+    const ALL: [Self; 29] = [
+        Self::BatchInTwoWindows,
+        Self::BatchRestored,
+        Self::Expired,
+        Self::Fallback,
+        Self::FirmwareHasLess,
+        Self::FlushedByBatch,
+        Self::FlushedInTime,
+        Self::ForgottenTce,
+        Self::GivingUpFailed,
+        Self::GrowthAbandoned,
+        Self::GrowthFailed,
+        Self::GrowthFinished,
+        Self::GrowthMirrored,
+        Self::GrowthOfMappings,
+        Self::LastGroupLeft,
+        Self::PieceFailed,
+        Self::PutOff,
+        Self::Quarantine,
+        Self::QuarantineInTwoWindows,
+        Self::QuarantineLifted,
+        Self::RegionLeaked,
+        Self::RegionRevived,
+        Self::RegionShared,
+        Self::RegistrationLeft,
+        Self::RevocationFailed,
+        Self::SecondGroup,
+        Self::StaleTce,
+        Self::TakeDownFailed,
+        Self::WindowRemoved,
+    ];
+
+    /// Whether it can happen there at all: a partition has one group, and only its firmware has a say on windows.
+    const fn is_of(self, platform: Platform) -> bool {
+        match self {
+            Self::Fallback | Self::FirmwareHasLess => matches!(platform, Platform::Pseries),
+            Self::SecondGroup => matches!(platform, Platform::Powernv),
+            // Once in the usual run: too rare to be asked for.
+            Self::QuarantineInTwoWindows => false,
+            _ => true,
+        }
+    }
+}
+
+/// How often each was seen.
+#[derive(Debug, Default)]
+pub(super) struct Sights(BTreeMap<Sight, u64>);
+
+impl Sights {
+    pub(super) fn add(&mut self, sight: Sight) {
+        *self.0.entry(sight).or_insert(0) += 1;
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        for (sight, count) in other.0 {
+            *self.0.entry(sight).or_insert(0) += count;
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn assert_all(&self, platform: Platform) {
+        let all = Sight::ALL.into_iter().filter(|sight| sight.is_of(platform));
+        let missing: Vec<Sight> = all.filter(|sight| !self.0.contains_key(sight)).collect();
+        assert!(missing.is_empty(), "never seen: {missing:?}; seen: {self:?}");
+    }
+}
