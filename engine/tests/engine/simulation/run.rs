@@ -232,6 +232,7 @@ const fn must_make_no_call(error: &Error) -> bool {
         | Error::Region(_)
         | Error::Lease(_)
         | Error::Growth(_)
+        | Error::Addresses(_)
         | Error::Edit(_) => true,
         Error::Fault(_) | Error::Batch(_) | Error::Registration(_) => false,
     }
