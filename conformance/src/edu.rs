@@ -105,7 +105,8 @@ impl<'a, K: Kernel> Edu<'a, K> {
     /// # Errors
     /// If its registers cannot be used, or it never ends.
     pub fn read_memory(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
-        self.transfer(iova.raw(), DEVICE_BUFFER, bytes, DMA_START)
+        self.start_reading(iova, bytes)?;
+        self.wait()
     }
 
     /// Lets the device write its buffer into memory.
@@ -113,10 +114,49 @@ impl<'a, K: Kernel> Edu<'a, K> {
     /// # Errors
     /// If its registers cannot be used, or it never ends.
     pub fn write_memory(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
-        self.transfer(DEVICE_BUFFER, iova.raw(), bytes, DMA_START | DMA_TO_MEMORY)
+        self.start_writing(iova, bytes)?;
+        self.wait()
     }
 
-    fn transfer(
+    /// The same as [`Edu::read_memory`] without waiting for its end: [`Edu::wait`] does that.
+    ///
+    /// # Errors
+    /// If its registers cannot be used.
+    pub fn start_reading(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
+        self.start(iova.raw(), DEVICE_BUFFER, bytes, DMA_START)
+    }
+
+    /// The same as [`Edu::write_memory`] without waiting for its end: [`Edu::wait`] does that.
+    ///
+    /// # Errors
+    /// If its registers cannot be used.
+    pub fn start_writing(&mut self, iova: Iova, bytes: u64) -> Result<(), EduError> {
+        self.start(DEVICE_BUFFER, iova.raw(), bytes, DMA_START | DMA_TO_MEMORY)
+    }
+
+    /// Whether a transfer is under way.
+    ///
+    /// # Errors
+    /// If its registers cannot be used.
+    pub fn is_busy(&mut self) -> Result<bool, EduError> {
+        Ok(self.read(DMA_COMMAND)? & DMA_START != 0)
+    }
+
+    /// Waits for the end of the transfer that is under way, if one is.
+    ///
+    /// # Errors
+    /// If its registers cannot be used, or it never ends.
+    pub fn wait(&mut self) -> Result<(), EduError> {
+        for _ in 0..POLLS_MAX {
+            if !self.is_busy()? {
+                return Ok(());
+            }
+            sleep(POLL_INTERVAL);
+        }
+        Err(EduError::Stuck)
+    }
+
+    fn start(
         &mut self,
         source: u64,
         target: u64,
@@ -129,14 +169,7 @@ impl<'a, K: Kernel> Edu<'a, K> {
         self.write(DMA_SOURCE, source)?;
         self.write(DMA_DESTINATION, target)?;
         self.write(DMA_COUNT, bytes)?;
-        self.write(DMA_COMMAND, command)?;
-        for _ in 0..POLLS_MAX {
-            if self.read(DMA_COMMAND)? & DMA_START == 0 {
-                return Ok(());
-            }
-            sleep(POLL_INTERVAL);
-        }
-        Err(EduError::Stuck)
+        self.write(DMA_COMMAND, command)
     }
 
     fn write(&mut self, register: u64, value: u64) -> Result<(), EduError> {

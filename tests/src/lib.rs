@@ -9,4 +9,7 @@ pub mod clock;
 pub mod jobs;
 pub mod peers;
 pub mod rig;
+pub mod sample;
 pub mod scenes;
+pub mod spoiled;
+pub mod stage;

@@ -1,7 +1,8 @@
 //! The scenes on the simulated machines.
 
+use anyhow::Context as _;
 use tce_sim::{Profile, SimMachine};
-use tce_tests::scenes;
+use tce_tests::{scenes, stage::Stage};
 
 const PROFILES: [&str; 5] = ["powernv9", "powernv9-64k", "powernv10", "pseries", "pseries-64k"];
 
@@ -17,6 +18,8 @@ fn play(scene: impl Fn(&mut SimMachine) -> anyhow::Result<()>) {
     for (name, mut machine) in machines() {
         scene(&mut machine).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         assert_eq!(machine.host_corruption(), None, "{name}");
+        let left = machine.left_behind();
+        assert!(left.is_nothing(), "{name}: {left:?}");
     }
 }
 
@@ -44,4 +47,27 @@ fn a_container_without_groups_has_no_backend() {
 #[test]
 fn a_descriptor_of_another_kind_is_refused() {
     play(scenes::a_descriptor_of_another_kind_is_refused);
+}
+
+#[test]
+fn every_story_comes_out_on_a_fresh_stage() {
+    for (name, story) in scenes::stories() {
+        play(|machine| {
+            let mut stage = Stage::new(machine)?;
+            story(&mut stage).context(name)?;
+            stage.close()
+        });
+    }
+}
+
+#[test]
+fn the_stories_come_out_one_after_the_other_on_one_stage() {
+    play(|machine| {
+        let mut stage = Stage::new(machine)?;
+        for (name, story) in scenes::stories() {
+            story(&mut stage).context(name)?;
+            stage.clear().with_context(|| format!("after: {name}"))?;
+        }
+        stage.close()
+    });
 }

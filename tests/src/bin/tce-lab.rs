@@ -22,6 +22,7 @@ use tce_tests::{
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
+    stage::Stage,
 };
 use tce_vfio::VfioMachine;
 
@@ -46,27 +47,68 @@ fn main() -> ExitCode {
 
 type Check = (String, Box<dyn Fn(&mut VfioMachine) -> Result<()>>);
 
-fn suite(words: &[String]) -> Result<(u32, u32)> {
-    let mut machine = VfioMachine::open()?;
-    let (mut passed, mut failed) = (0, 0);
-    for (name, check) in checks(&mut machine)? {
-        if !words.is_empty() && !words.iter().any(|word| name.contains(word)) {
-            continue;
-        }
+/// What was played, and how it went.
+struct Tally<'w> {
+    /// Words of which a name has one, if there are any.
+    words: &'w [String],
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally<'_> {
+    fn is_wanted(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word))
+    }
+
+    fn play(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
         let begun = Instant::now();
-        match leaves_no_trace(&mut machine, &check) {
+        match check() {
             Ok(()) => {
-                passed += 1;
+                self.passed += 1;
                 println!("ok      {name} ({:.1} s)", begun.elapsed().as_secs_f32());
             }
             Err(error) => {
-                failed += 1;
+                self.failed += 1;
                 println!("FAILED  {name}: {error:#}");
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
-    Ok((passed, failed))
+}
+
+fn suite(words: &[String]) -> Result<(u32, u32)> {
+    let mut machine = VfioMachine::open()?;
+    let mut tally = Tally { words, passed: 0, failed: 0 };
+    for (name, check) in checks(&mut machine)? {
+        if tally.is_wanted(&name) {
+            tally.play(&name, || leaves_no_trace(&mut machine, check));
+        }
+    }
+    play_stories(&mut machine, &mut tally);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok((tally.passed, tally.failed))
+}
+
+/// Plays the stories on one stage.
+fn play_stories(machine: &mut VfioMachine, tally: &mut Tally<'_>) {
+    let stories = scenes::stories();
+    let wanted: Vec<_> = stories.iter().filter(|(name, _)| tally.is_wanted(name)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let begun = Instant::now();
+    let played = leaves_no_trace(machine, |machine| {
+        let mut stage = Stage::new(machine)?;
+        for (name, story) in wanted {
+            tally.play(name, || {
+                let told = story(&mut stage);
+                // Also after a failure, for those that come.
+                told.and(stage.clear())
+            });
+        }
+        stage.close()
+    });
+    let took = begun.elapsed().as_secs_f32();
+    tally.play(&format!("the stories leave nothing, {took:.1} s in all"), || played);
 }
 
 fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
@@ -112,7 +154,7 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
 /// What must be as it was, whatever a check does.
 fn leaves_no_trace(
     machine: &mut VfioMachine,
-    check: &dyn Fn(&mut VfioMachine) -> Result<()>,
+    check: impl FnOnce(&mut VfioMachine) -> Result<()>,
 ) -> Result<()> {
     let before = state(machine)?;
     check(machine)?;
@@ -121,11 +163,22 @@ fn leaves_no_trace(
     Ok(())
 }
 
-/// Locked memory, and who drives which device.
-fn state(machine: &VfioMachine) -> Result<(LockedMemory, Vec<GroupDevice>)> {
+/// What is the same before and after a check.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    locked: LockedMemory,
+    /// Who drives which device.
+    devices: Vec<GroupDevice>,
+    /// Open descriptors of this process.
+    descriptors: usize,
+}
+
+fn state(machine: &VfioMachine) -> Result<State> {
     let locked = machine.kernel().locked_memory().map_err(|errno| anyhow::anyhow!("{errno}"))?;
     let groups = machine.groups().into_iter();
-    Ok((locked, groups.flat_map(|group| machine.devices_of(group)).collect()))
+    let devices = groups.flat_map(|group| machine.devices_of(group)).collect();
+    let descriptors = fs::read_dir("/proc/self/fd")?.count();
+    Ok(State { locked, devices, descriptors })
 }
 
 fn doctor_is_content(_machine: &mut VfioMachine) -> Result<()> {

@@ -6,14 +6,10 @@ use tce_engine::{
     machine::Machine,
 };
 
-use crate::rig::{Rig, Shape};
-
-/// The bytes of one transfer.
-const LENGTH: usize = 256;
-/// The same, as the device counts.
-const LENGTH_BYTES: u64 = 256;
-/// What a place holds before something is to arrive there.
-const EMPTY: [u8; LENGTH] = [0x5a; LENGTH];
+use crate::{
+    rig::{Rig, Shape},
+    sample::{EMPTY, LENGTH, LENGTH_BYTES, pattern},
+};
 
 /// Bytes go host -> device -> host through a lease; not after an unmap, not after a revocation; and again after each
 /// new map.
@@ -81,7 +77,7 @@ fn was_not_read<M: Machine>(rig: &mut Rig<'_, M>, start: Iova, seed: u8) -> Resu
 
 fn prepare<M: Machine>(rig: &mut Rig<'_, M>, seed: u8) -> Result<()> {
     let target = target_memory(rig)?;
-    rig.machine.write_memory(rig.memory.address, &pattern(seed))?;
+    rig.machine.write_memory(rig.memory.address, &pattern::<LENGTH>(seed))?;
     Ok(rig.machine.write_memory(target, &EMPTY)?)
 }
 
@@ -104,13 +100,4 @@ fn places<M: Machine>(rig: &Rig<'_, M>, start: Iova) -> Result<(Iova, Iova)> {
 
 const fn page_bytes<M: Machine>(rig: &Rig<'_, M>) -> Bytes {
     rig.page.bytes()
-}
-
-/// Bytes that tell one transfer from another.
-fn pattern(seed: u8) -> [u8; LENGTH] {
-    let mut next = seed.wrapping_mul(37);
-    std::array::from_fn(|_| {
-        next = next.wrapping_mul(5).wrapping_add(17);
-        next
-    })
 }

@@ -1,7 +1,15 @@
 //! Scenes: stories that must come out the same on the simulated kernel and on a real one.
 
+mod batches;
+mod chunks;
+mod deferred;
 mod dma;
+mod failures;
+mod growing;
+mod hypercalls;
+mod replacing;
 mod review;
+mod windows;
 
 use tce_engine::{
     Engine,
@@ -13,13 +21,64 @@ use tce_engine::{
 };
 
 pub use self::{
+    batches::a_batch_changes_both_windows_at_once,
+    chunks::memory_registered_in_chunks_is_one_to_devices,
+    deferred::what_is_unmapped_later_is_reached_until_it_is_flushed,
     dma::bytes_travel_exactly_where_they_are_mapped,
+    failures::{
+        a_batch_that_fails_half_way_changes_nothing,
+        memory_in_too_small_pages_in_the_middle_changes_nothing,
+        what_cannot_be_put_back_is_quarantined,
+    },
+    growing::a_lease_grows_under_a_running_device,
+    hypercalls::a_guests_list_is_done_wholly_or_not_at_all,
+    replacing::what_is_replaced_under_a_transfer_loses_nothing,
     review::{
         a_container_without_groups_has_no_backend, a_descriptor_of_another_kind_is_refused,
         a_lease_does_not_outlive_the_last_group,
     },
+    windows::windows_come_and_go_by_choice,
 };
-use crate::rig::{Shape, seat};
+use crate::{
+    rig::{Shape, seat},
+    stage::Stage,
+};
+
+/// A scene on a stage, which need not be a fresh one.
+pub type Story<M> = fn(&mut Stage<'_, M>) -> anyhow::Result<()>;
+
+/// The scenes that play on a stage, by name, in the order in which they can play on one: opening a device and closing
+/// it costs a real kernel seconds. The last one does away with the default window.
+#[must_use]
+pub fn stories<M: Machine>() -> [(&'static str, Story<M>); 10] {
+    [
+        ("a batch changes both windows at once", a_batch_changes_both_windows_at_once),
+        (
+            "a batch that fails half-way changes nothing",
+            a_batch_that_fails_half_way_changes_nothing,
+        ),
+        (
+            "memory in too small pages in the middle of a batch changes nothing",
+            memory_in_too_small_pages_in_the_middle_changes_nothing,
+        ),
+        ("what cannot be put back is quarantined", what_cannot_be_put_back_is_quarantined),
+        (
+            "what is replaced under a transfer loses nothing",
+            what_is_replaced_under_a_transfer_loses_nothing,
+        ),
+        (
+            "what is unmapped later is reached until it is flushed",
+            what_is_unmapped_later_is_reached_until_it_is_flushed,
+        ),
+        (
+            "memory registered in chunks is one to devices",
+            memory_registered_in_chunks_is_one_to_devices,
+        ),
+        ("a guest's list is done wholly or not at all", a_guests_list_is_done_wholly_or_not_at_all),
+        ("a lease grows under a running device", a_lease_grows_under_a_running_device),
+        ("windows come and go by choice", windows_come_and_go_by_choice),
+    ]
+}
 
 /// The windows that a machine can have its DMA through: each slot, each page that its memory can back.
 ///
