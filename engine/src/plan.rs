@@ -20,7 +20,7 @@ use crate::{
     access::Access,
     addr::{HostAddr, PageShift, Pages},
     edit::Wish,
-    table::{MappedRun, Table, Target},
+    table::{MappedRun, TOGETHER_MAX, Table, Target, Word},
 };
 
 /// The most TCEs of one call. A call cannot be interrupted, so this bounds how long one takes.
@@ -83,14 +83,13 @@ pub fn plan(table: &Table, wishes: &[Wish]) -> Plan {
 /// A plan of calls of at most so many TCEs.
 fn plan_calls_of(table: &Table, wishes: &[Wish], tces_max: u64) -> Plan {
     let mut planner = Planner::new(table, tces_max);
-    let words = table.words_at(wishes.iter().map(|wish| wish.first));
-    for (wish, word) in wishes.iter().zip(words) {
-        if wish.end - wish.first == 1 {
-            let target = table.target_of(word);
-            let run = target.map(|target| MappedRun { first: wish.first, pages: 1, target });
-            planner.take(wish, run.into_iter());
-        } else {
-            planner.take(wish, table.within(wish.first, wish.end));
+    for together in wishes.chunks(TOGETHER_MAX) {
+        for (wish, word) in together.iter().zip(table.words_at(together)) {
+            if wish.end - wish.first == 1 {
+                planner.take_one(wish, word);
+            } else {
+                planner.take(wish);
+            }
         }
     }
     planner.finish()
@@ -104,17 +103,18 @@ struct OpenUnmap {
     end: u64,
     /// Whether it spans TCEs that the plan sets.
     spans_set: bool,
-    /// Whether there are such TCEs behind its end.
-    set_behind: bool,
+    /// How many TCEs the plan sets before its end.
+    tces_set: u64,
 }
 
 struct Planner<'a> {
     table: &'a Table,
     tces_max: u64,
     plan: Plan,
-    /// Behind the last wish that was planned.
-    passed: u64,
     open: Option<OpenUnmap>,
+    /// Whether a TCE was passed since then that is set and is not to be unmapped, which ends the unmap. Not all are noted,
+    /// but those that are need not be searched for in the table.
+    is_cut: bool,
     /// Unmaps that span TCEs which the plan sets.
     early: Vec<PlannedCall>,
     late: Vec<PlannedCall>,
@@ -123,42 +123,65 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(table: &'a Table, tces_max: u64) -> Self {
         let (early, late) = (Vec::new(), Vec::new());
-        Self { table, tces_max, plan: Plan::default(), passed: 0, open: None, early, late }
+        Self { table, tces_max, plan: Plan::default(), open: None, is_cut: false, early, late }
     }
 
-    /// Plans a wish where the table has these runs.
-    fn take(&mut self, wish: &Wish, runs: impl Iterator<Item = MappedRun>) {
-        self.pass_to(wish.first);
+    fn take(&mut self, wish: &Wish) {
+        let runs = self.table.within(wish.first, wish.end);
         match wish.target {
             Some(target) => self.map(wish, target, runs),
-            None => self.unmap(runs),
+            None => self.unmap(wish, runs),
         }
-        self.passed = wish.end;
     }
 
-    /// Passes TCEs that no wish is for. One that is set ends an unmap.
+    /// Plans a wish for one TCE, of which the table says this.
+    #[inline]
+    fn take_one(&mut self, wish: &Wish, word: Word) {
+        let is_set = word.is_target();
+        self.is_cut |= is_set && wish.target.is_some();
+        match wish.target {
+            Some(target) if word.points_to(&target) => self.plan.tces_kept += 1,
+            Some(target) => {
+                self.plan.tces_new += u64::from(!is_set);
+                self.map_piece(wish.first, wish.end, wish, target);
+            }
+            None if is_set => {
+                self.pass_to(wish.first);
+                self.clear(wish.first, wish.end);
+            }
+            None => {}
+        }
+    }
+
+    /// Goes on to TCEs that are to be unmapped. Where one before them is set, it stays or is replaced, so the unmap ends.
     fn pass_to(&mut self, first: u64) {
-        let Some(open) = self.open else { return };
-        let out_of_reach = first - open.first >= self.tces_max;
-        if out_of_reach || !self.table.is_empty_within(self.passed, first) {
+        if let Some(open) = self.open
+            && (self.is_cut || !self.table.is_empty_within(open.end, first))
+        {
             self.close();
         }
+        self.is_cut = false;
     }
 
-    fn unmap(&mut self, runs: impl Iterator<Item = MappedRun>) {
+    fn unmap(&mut self, wish: &Wish, runs: impl Iterator<Item = MappedRun>) {
+        let mut runs = runs.peekable();
+        if runs.peek().is_some() {
+            self.pass_to(wish.first);
+        }
         for run in runs {
-            self.plan.tces_cleared += run.pages;
             self.clear(run.first, run.end());
         }
     }
 
     /// Has TCEs cleared, by the open unmap as far as it reaches.
     fn clear(&mut self, mut first: u64, end: u64) {
+        self.plan.tces_cleared += end - first;
+        let tces_set = self.plan.tces_set;
         if let Some(open) = &mut self.open {
             let reach = end.min(open.first + self.tces_max);
             if first < reach {
-                open.spans_set |= open.set_behind;
-                open.set_behind = false;
+                open.spans_set |= open.tces_set < tces_set;
+                open.tces_set = tces_set;
                 open.end = reach;
                 first = reach;
             }
@@ -166,7 +189,7 @@ impl<'a> Planner<'a> {
         while first < end {
             self.close();
             let reach = end.min(first + self.tces_max);
-            self.open = Some(OpenUnmap { first, end: reach, spans_set: false, set_behind: false });
+            self.open = Some(OpenUnmap { first, end: reach, spans_set: false, tces_set });
             first = reach;
         }
     }
@@ -183,8 +206,6 @@ impl<'a> Planner<'a> {
         let mut next = wish.first;
         let mut tces_old = 0;
         for run in runs {
-            // Whether it stays or is replaced: it must not be unmapped.
-            self.close();
             tces_old += run.pages;
             let wanted = target.advanced(run.first - wish.first, page);
             if is_same(&run, &wanted) {
@@ -195,9 +216,6 @@ impl<'a> Planner<'a> {
         }
         self.plan.tces_new += wish.end - wish.first - tces_old;
         self.map_piece(next, wish.end, wish, target);
-        if let Some(open) = &mut self.open {
-            open.set_behind = true;
-        }
     }
 
     fn map_piece(&mut self, mut first: u64, end: u64, wish: &Wish, target: Target) {

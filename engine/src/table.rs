@@ -8,6 +8,7 @@
 //! `cargo bench -p tce-engine --bench table` compares it with an ordered map of runs and with a dense array.
 
 mod arena;
+mod fulfil;
 mod span;
 mod tree;
 mod within;
@@ -23,6 +24,7 @@ use tree::Tree;
 use within::Piece;
 use word::Places;
 
+pub(crate) use fulfil::TOGETHER_MAX;
 pub(crate) use word::Word;
 
 pub use within::Within;
@@ -128,17 +130,6 @@ impl Table {
             || !self.tree.word_at(first).is_target() && self.within(first, end).next().is_none()
     }
 
-    /// What the table says of TCEs, one by one, for [`Table::target_of`].
-    pub(crate) fn words_at(&self, tces: impl Iterator<Item = u64> + Clone) -> Vec<Word> {
-        self.tree.words_at(tces)
-    }
-
-    /// What a word of this table says.
-    #[inline]
-    pub(crate) fn target_of(&self, word: Word) -> Option<Target> {
-        word.is_target().then(|| self.places.target(word))
-    }
-
     /// Forgets what is mapped between `first` and `end`, and hands each run of it to `forgotten`.
     pub fn clear(&mut self, first: u64, end: u64, forgotten: impl FnMut(&MappedRun)) {
         self.change(first, end, Word::NOTHING, forgotten);
@@ -162,11 +153,17 @@ impl Table {
     /// If its memory is that of no region, or its TCEs are those of no window: both were checked when they were
     /// admitted.
     pub fn replace(&mut self, run: MappedRun, forgotten: impl FnMut(&MappedRun)) {
-        let last = run.target.advanced(run.pages, self.page());
-        assert!(last.address < TARGETS_END, "{run:?} ends above {TARGETS_END}");
-        let word = self.places.word(run.target);
+        let word = self.word_of(&run);
         self.change(run.first, run.end(), word, forgotten);
         self.tces += run.pages;
+    }
+
+    /// The word of a run that is to be mapped.
+    #[inline]
+    fn word_of(&mut self, run: &MappedRun) -> Word {
+        let last = run.target.advanced(run.pages, self.page());
+        assert!(last.address < TARGETS_END, "{run:?} ends above {TARGETS_END}");
+        self.places.word(run.target)
     }
 
     fn change(&mut self, first: u64, end: u64, word: Word, mut forgotten: impl FnMut(&MappedRun)) {

@@ -1,10 +1,11 @@
 //! The books that every TCE is in: its window's table, the count of its region and the count of its lease.
 
 use crate::{
+    edit::Wish,
     kernel::Kernel,
     lease::{LeaseId, Leases},
     region::Regions,
-    table::{MappedRun, Table},
+    table::Table,
     window::WindowId,
 };
 
@@ -43,16 +44,21 @@ impl Ledger<'_> {
         });
     }
 
-    /// Notes a run as mapped, in place of what was there.
-    pub(super) fn set(&mut self, run: MappedRun) {
+    /// Notes all as wished, in place of what was there. Nothing of it lingers any more.
+    pub(super) fn fulfil(&mut self, wishes: &[Wish]) {
         let Self { table, regions, leases, lease, window } = self;
         let tces = leases.tces_mut(*lease, *window);
-        regions.add_tces(run.target.region, run.pages);
-        *tces += run.pages;
-        table.replace(run, |old| {
+        for Wish { first, end, target } in wishes {
+            if let Some(target) = target {
+                regions.add_tces(target.region, end - first);
+                *tces += end - first;
+            }
+        }
+        table.fulfil(wishes, |old| {
             regions.remove_tces(old.target.region, old.pages);
             *tces -= old.pages;
         });
+        wishes.iter().for_each(|wish| self.not_lingering(wish.first, wish.end));
     }
 
     /// Notes that nothing lingers between two TCEs.

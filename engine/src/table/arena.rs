@@ -30,11 +30,13 @@ pub(super) struct Arena {
     /// The chunks that have free blocks.
     open: Vec<u32>,
     live_chunks: usize,
+    /// How often a block was given back: as long as it stays the same, so do all numbers.
+    given_back: u64,
 }
 
 impl Arena {
     pub(super) const fn new() -> Self {
-        Self { chunks: Vec::new(), open: Vec::new(), live_chunks: 0 }
+        Self { chunks: Vec::new(), open: Vec::new(), live_chunks: 0, given_back: 0 }
     }
 
     /// A block that says the same as one word did: nothing, or a target that each of its words continues by `tces`.
@@ -74,6 +76,7 @@ impl Arena {
 
     /// Gives a block back. The memory of its chunk is freed with the last block of it.
     pub(super) fn give_back(&mut self, BlockNumber(number): BlockNumber) {
+        self.given_back += 1;
         let chunk = number >> CHUNK_SHIFT;
         let place = &mut self.chunks[index(chunk)];
         if place.free == 0 {
@@ -85,8 +88,13 @@ impl Arena {
             self.live_chunks -= 1;
         }
         if self.live_chunks == 0 {
-            *self = Self::new();
+            *self = Self { given_back: self.given_back, ..Self::new() };
         }
+    }
+
+    /// How often a block was given back. As long as that stays the same, all numbers are good.
+    pub(super) const fn given_back(&self) -> u64 {
+        self.given_back
     }
 
     #[inline]

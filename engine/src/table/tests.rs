@@ -151,6 +151,68 @@ proptest! {
     }
 }
 
+/// Settled wishes, more than are looked up together, close enough that they join and split blocks for one another.
+fn any_settled() -> impl Strategy<Value = Vec<Wish>> {
+    let chosen = prop_oneof![
+        3 => (0u64..8).prop_map(Some),
+        1 => Just(None),
+    ];
+    let one = (1u64..3, prop_oneof![8 => Just(1), 1 => 2u64..70], chosen);
+    proptest::collection::vec(one, 1..300).prop_map(|parts| {
+        let mut next = 0;
+        let wishes = parts.into_iter().map(|(gap, pages, row)| {
+            let first = next + gap - 1;
+            next = first + pages;
+            // Mostly one row, so that neighbours continue one another.
+            wish(first, pages, row.map(|row| target(first + 1_000 * (row / 6))))
+        });
+        wishes.collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn many_wishes_at_once_are_fulfilled_as_one_by_one(
+        batches in proptest::collection::vec(any_settled(), 1..6),
+        base in prop::sample::select(vec![0, 60, (1 << 12) - 100]),
+    ) {
+        let (mut together, mut single) = (Table::new(PAGE), Table::new(PAGE));
+        for wishes in batches {
+            let at_base = |it: Wish| Wish { first: it.first + base, end: it.end + base, ..it };
+            let wishes: Vec<Wish> = wishes.into_iter().map(at_base).collect();
+            let (mut forgotten, mut expected) = (Vec::new(), Vec::new());
+            together.fulfil(&wishes, |run| forgotten.push(*run));
+            for Wish { first, end, target } in wishes {
+                match target {
+                    Some(target) => {
+                        let run = MappedRun { first, pages: end - first, target };
+                        single.replace(run, |run| expected.push(*run));
+                    }
+                    None => single.clear(first, end, |run| expected.push(*run)),
+                }
+            }
+            prop_assert_eq!(forgotten, expected);
+            prop_assert_eq!(runs(&together), runs(&single));
+            prop_assert_eq!(together.tces(), single.tces());
+            prop_assert!(together.within(0, u64::MAX).eq(single.within(0, u64::MAX)));
+            assert_tidy(&together);
+        }
+    }
+}
+
+#[test]
+fn a_block_that_goes_half_way_through_is_looked_up_again() {
+    let mut table = table_of(&[(0, 64, 100), (64, 1, 7)]);
+    table.clear(5, 6, |_| {});
+    // The first wish makes the block of all three say one thing, so it goes; the others split that again.
+    let wishes = [wish(5, 1, Some(target(105))), wish(6, 1, None), wish(60, 1, Some(target(9)))];
+    let mut expected = pages_of(table.within(0, u64::MAX));
+    wishes.iter().for_each(|wish| grant(&mut expected, wish));
+    table.fulfil(&wishes, |_| {});
+    assert_eq!(pages_of(table.within(0, u64::MAX)), expected);
+    assert_tidy(&table);
+}
+
 /// What a contiguous run may take, however long it is: the blocks at its two ends, in a few chunks.
 const RUN_BYTES_MAX: Bytes = Bytes::kib(64);
 

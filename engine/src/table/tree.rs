@@ -70,33 +70,49 @@ impl Tree {
         Span { base: 0, shift: self.shift }
     }
 
-    /// What TCEs say, one by one. The lowest blocks are far from the processor if the table is large, so they are read in a
-    /// loop of their own, where it need not wait for one before it asks for the next.
-    pub(super) fn words_at(&self, tces: impl Iterator<Item = u64> + Clone) -> Vec<Word> {
-        let above = tces.clone().map(|tce| self.word_above(tce, BLOCK_SHIFT));
-        let mut words: Vec<Word> = above.collect();
+    /// What TCEs say, or their blocks of the lowest level. Level by level: blocks are far from the processor if the table
+    /// is large, and so it need not wait for one before it asks for the next.
+    pub(super) fn words_above(&self, tces: &[u64], words: &mut [Word]) {
+        let all = self.span();
+        for (word, tce) in words.iter_mut().zip(tces) {
+            let is_inside = *tce < all.end();
+            *word = if is_inside { self.root.advanced(*tce, self.page) } else { Word::NOTHING };
+        }
+        let mut shift = self.shift;
+        while shift > BLOCK_SHIFT {
+            shift -= BLOCK_SHIFT;
+            self.read_level(tces, shift, words);
+        }
+    }
+
+    /// Takes words that are blocks one level down.
+    fn read_level(&self, tces: &[u64], shift: u32, words: &mut [Word]) {
         for (word, tce) in words.iter_mut().zip(tces) {
             if let Some(number) = word.block() {
-                *word = self.arena.block(number)[slot(tce)];
+                let below = self.arena.block(number)[slot(tce >> shift)];
+                *word = below.advanced(tce & ((1 << shift) - 1), self.page);
             }
         }
-        words
+    }
+
+    /// Takes words that are blocks of the lowest level to what is said there. No branch depends on that: the processor
+    /// would guess, and wait for each word to know.
+    pub(super) fn read_lowest(&self, tces: &[u64], words: &mut [Word]) {
+        for (word, tce) in words.iter_mut().zip(tces) {
+            if let Some(number) = word.block() {
+                *word = self.arena.block(number)[slot(*tce)];
+            }
+        }
     }
 
     /// What one TCE says.
-    pub(super) fn word_at(&self, tce: u64) -> Word {
-        self.word_above(tce, 0)
-    }
-
-    /// What one TCE says, or the block where it is said, if that is at this level.
     #[inline]
-    fn word_above(&self, tce: u64, lowest: u32) -> Word {
+    pub(super) fn word_at(&self, tce: u64) -> Word {
         if tce >= self.span().end() {
             return Word::NOTHING;
         }
         let (mut word, mut shift) = (self.root, self.shift);
-        while shift > lowest {
-            let Some(number) = word.block() else { break };
+        while let Some(number) = word.block() {
             shift -= BLOCK_SHIFT;
             word = self.arena.block(number)[slot(tce >> shift)];
         }
@@ -157,6 +173,16 @@ impl Tree {
         }
         if says_one_thing(block, 1, page, slot(first)) {
             self.root = self.joined_above(self.span(), self.root, first);
+        }
+    }
+
+    /// Has one TCE say something, in its block of the lowest level.
+    #[inline]
+    pub(super) fn change_one(&mut self, number: BlockNumber, tce: u64, word: Word) {
+        let block = self.arena.block_mut(number);
+        block[slot(tce)] = word;
+        if says_one_thing(block, 1, self.page, slot(tce)) {
+            self.root = self.joined_above(self.span(), self.root, tce);
         }
     }
 
@@ -243,13 +269,14 @@ fn slot(number: u64) -> usize {
 }
 
 /// Whether each word of a block continues the one before it. Where that is not so, it mostly shows beside the slot that
-/// changed or at the block's ends, so these are looked at first.
+/// changed. Its pair, which begins at an even slot, is looked at first: it is in the same cache line, while every other
+/// word may be far from the processor.
 #[inline]
 fn says_one_thing(block: &Block, tces: u64, page: PageShift, changed: usize) -> bool {
     let continues = |high: usize| block[high - 1].advanced(tces, page) == block[high];
     let last = block.len() - 1;
-    continues(changed.max(1))
+    continues(changed | 1)
+        && continues(changed.max(1))
         && continues((changed + 1).min(last))
-        && block[0].is_target() == block[last].is_target()
-        && (1..=last).all(continues)
+        && (changed + 1..=last).chain(1..=changed).all(continues)
 }

@@ -69,6 +69,12 @@ impl Word {
         self.0 & ACCESS_MASK != 0
     }
 
+    /// Whether it is a target with this address and access, in whichever region.
+    #[inline]
+    pub(crate) fn points_to(self, target: &Target) -> bool {
+        self.0 & (ADDRESS_MASK | ACCESS_MASK) == target.address.raw() | bits(target.access)
+    }
+
     /// The word of the TCE `tces` further on, if this is a target; nothing goes on as nothing.
     #[inline]
     pub(super) const fn advanced(self, tces: u64, page: PageShift) -> Self {

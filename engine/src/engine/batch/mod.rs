@@ -17,7 +17,7 @@ use crate::{
     lease::{EndCause, Lease, LeaseId, LeaseRefusal, Timestamp},
     lingering::Unmapping,
     plan::{Action, Plan, PlannedCall, plan},
-    table::{MappedRun, Table},
+    table::Table,
     window::{Window, WindowId},
 };
 
@@ -191,14 +191,7 @@ impl<K: Kernel> Engine<K> {
         for share in shares {
             applied.count(&share);
             let slot = share.window.slot;
-            let mut ledger = self.ledger(share.window, lease);
-            for Wish { first, end, target } in share.wishes {
-                match target {
-                    Some(target) => ledger.set(MappedRun { first, pages: end - first, target }),
-                    None => ledger.clear(first, end),
-                }
-                ledger.not_lingering(first, end);
-            }
+            self.ledger(share.window, lease).fulfil(&share.wishes);
             let lingering = &mut self.leases.get_mut(lease).lingering;
             for (first, end) in share.deferred {
                 lingering.add(slot, first, end, now);
