@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod clock;
+pub mod bench;
 pub mod jobs;
 pub mod peers;
 pub mod rig;

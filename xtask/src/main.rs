@@ -1,6 +1,7 @@
 //! `cargo xtask`: all set-up, the demo, the tests, the POWER lab, the policies and the benchmarks, with
 //! nothing on the machine but git, gcc and rustup's stable toolchain. It holds no logic of the product.
 
+mod bench;
 mod conformance;
 mod lab;
 mod mutations;
@@ -65,16 +66,10 @@ enum Task {
         names: Vec<String>,
     },
     /// Run the benchmarks, or only those named.
-    Bench {
-        #[arg(value_parser = BENCHMARKS)]
-        names: Vec<String>,
-    },
+    Bench(bench::BenchArgs),
     /// Only fetch what the other commands need.
     Setup,
 }
-
-/// The benchmarks there are.
-const BENCHMARKS: [&str; 3] = ["decisions", "edits", "recorder"];
 
 #[derive(Args)]
 struct ConformanceArgs {
@@ -165,7 +160,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
         Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,
         Task::Mutations { names } => mutations::run(&workspace, &names)?,
-        Task::Bench { names } => bench(&workspace, &cache, &names)?,
+        Task::Bench(arguments) => bench::run(&workspace, &cache, &arguments)?,
         Task::Setup => {
             setup::everything(&cache)?;
             say::note(format!("everything is there, in {}", cache.root().display()));
@@ -239,17 +234,4 @@ impl LabArgs {
         fittings.huge_pages = self.huge_pages;
         order
     }
-}
-
-fn bench(workspace: &Workspace, cache: &Cache, names: &[String]) -> Result<()> {
-    Rust::provide(cache, Target::Wasm)?;
-    plugins::build(workspace, cache)?;
-    let mut cargo = run::cargo();
-    cargo.current_dir(workspace.root()).args(["bench", "--workspace"]);
-    for name in BENCHMARKS {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            cargo.args(["--bench", name]);
-        }
-    }
-    run::run(&mut cargo)
 }

@@ -2,6 +2,7 @@
 //!
 //! `tce-lab` plays every scene and compares jobs with reports that another machine made (`/lab/reference`).
 //! `tce-lab NAME…` plays those whose name contains one of the words.
+//! `tce-lab bench` measures the engine beside other ways to do the same work, on this kernel.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ use tce_engine::{
 };
 use tce_host::{policy::Compiler, report::Report};
 use tce_tests::{
+    bench::{self, Scale},
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
@@ -32,17 +34,36 @@ const REFERENCE: &str = "/lab/reference";
 const TRACE: &str = "recorded.jsonl";
 /// Where reports are left for whoever runs the lab.
 const OUT: &str = "/lab/out";
+/// The word for measuring.
+const BENCH: &str = "bench";
+/// An emulated machine takes microseconds for each TCE.
+const BENCH_SCALE: Scale = Scale { tces: 1 << 14, rounds: 7 };
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
+    if words == [BENCH] {
+        return match measure() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
+    }
     match suite(&words) {
         Ok((passed, 0)) if passed > 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    println!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Measures the engine beside other ways to do the same work.
+fn measure() -> Result<()> {
+    let mut machine = VfioMachine::open()?;
+    let name = format!("on the kernel of this machine ({})", kind(&machine));
+    bench::run(&mut machine, &name, BENCH_SCALE)
 }
 
 type Check = (String, Box<dyn Fn(&mut VfioMachine) -> Result<()>>);

@@ -29,6 +29,8 @@ pub struct Bare<K: Kernel> {
     group: GroupFd,
     /// Calls that were made to map and unmap.
     pub calls: u64,
+    /// Calls that were made to register and unregister memory.
+    pub registrations: u64,
 }
 
 impl<K: Kernel> Bare<K> {
@@ -45,7 +47,7 @@ impl<K: Kernel> Bare<K> {
         ensure!(joined == Raw::OK, "SET_CONTAINER: {joined:?}");
         let chosen = kernel.set_iommu(container, Extension::SpaprTceV2);
         ensure!(chosen == Raw::OK, "SET_IOMMU: {chosen:?}");
-        Ok(Self { kernel, container, group, calls: 0 })
+        Ok(Self { kernel, container, group, calls: 0, registrations: 0 })
     }
 
     /// The container.
@@ -70,11 +72,13 @@ impl<K: Kernel> Bare<K> {
 
     /// `REGISTER_MEMORY`.
     pub fn register(&mut self, memory: MemoryRange) -> Raw {
+        self.registrations += 1;
         self.kernel.register(self.container, memory)
     }
 
     /// `UNREGISTER_MEMORY`.
     pub fn unregister(&mut self, memory: MemoryRange) -> Raw {
+        self.registrations += 1;
         self.kernel.unregister(self.container, memory)
     }
 
