@@ -50,6 +50,22 @@ impl Operation {
         Self::Unmap,
     ];
 
+    /// Its place in [`Operation::ALL`].
+    const fn place(self) -> usize {
+        match self {
+            Self::Descriptor => 0,
+            Self::Query => 1,
+            Self::Attach => 2,
+            Self::DeviceAccess => 3,
+            Self::Register => 4,
+            Self::Unregister => 5,
+            Self::Create => 6,
+            Self::Remove => 7,
+            Self::Map => 8,
+            Self::Unmap => 9,
+        }
+    }
+
     /// Its name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -70,23 +86,23 @@ impl Operation {
 
 /// How many calls of each kind were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallCounts(std::collections::BTreeMap<Operation, u64>);
+pub struct CallCounts([u64; Operation::ALL.len()]);
 
 impl CallCounts {
     pub(crate) fn add(&mut self, operation: Operation) {
-        *self.0.entry(operation).or_default() += 1;
+        self.0[operation.place()] += 1;
     }
 
     /// The calls of one kind.
     #[must_use]
     pub fn of(&self, operation: Operation) -> u64 {
-        self.0.get(&operation).copied().unwrap_or(0)
+        self.0[operation.place()]
     }
 
     /// The calls of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.0.iter().sum()
     }
 }
 
@@ -249,5 +265,16 @@ impl Fault {
             ),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_operation_is_counted_in_a_place_of_its_own() {
+        let places = Operation::ALL.map(Operation::place);
+        assert!(places.iter().copied().eq(0..Operation::ALL.len()), "{places:?}");
     }
 }

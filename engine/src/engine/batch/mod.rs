@@ -150,14 +150,24 @@ impl<K: Kernel> Engine<K> {
 
     fn execute(&mut self, prepared: &Prepared) -> Result<(), Error> {
         for (at, share) in prepared.shares.iter().enumerate() {
-            for (done, call) in share.plan.calls.iter().enumerate() {
-                if let Err(fault) = self.make(share.window, *call) {
-                    let outcome = self.undo(prepared, at, done);
-                    return Err(Box::new(BatchFailure { fault, outcome }).into());
-                }
+            if let Err((done, fault)) = self.make_all(share.window, &share.plan.calls) {
+                let outcome = self.undo(prepared, at, done);
+                return Err(Box::new(BatchFailure { fault, outcome }).into());
             }
         }
         Ok(())
+    }
+
+    /// Makes calls until one fails: which, and why.
+    fn make_all(&mut self, id: WindowId, calls: &[PlannedCall]) -> Result<(), (usize, Fault)> {
+        let Some(first) = calls.first() else { return Ok(()) };
+        self.make(id, *first).map_err(|fault| (0, fault))?;
+        // The window is made now, if it was not.
+        let (container, window) = (self.container(), self.window(id).window);
+        let mut rest = calls.iter().enumerate().skip(1);
+        rest.try_for_each(|(at, call)| {
+            send(&mut self.calls, container, &window, *call).map_err(|fault| (at, fault))
+        })
     }
 
     /// Makes one call. The first one on the default window makes that window, so it is measured.
