@@ -10,7 +10,6 @@ use thiserror::Error;
 use crate::{
     addr::{Bytes, Iova, PageShift},
     lease::LeaseId,
-    region::RegionRefusal,
     window::{Claim, WindowId},
 };
 
@@ -115,9 +114,6 @@ pub enum GrowthRefusal {
         /// The new window's page.
         page: PageShift,
     },
-    /// The memory cannot be mapped with the new window's page.
-    #[error(transparent)]
-    Region(#[from] RegionRefusal),
     /// Some of it is not known.
     #[error("the range of {0} is quarantined: revoke the lease, or map anew under another one")]
     Quarantined(Claim),

@@ -96,11 +96,6 @@ impl Lingering {
             self.since = None;
         }
     }
-
-    /// Forgets all.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 /// Ranges of TCEs that do not touch.

@@ -7,7 +7,6 @@ use crate::{
     growth::{Addresses, Growth, GrowthRefusal, GrowthRequest},
     kernel::Kernel,
     lease::{LeaseId, LeasePart, LeaseRefusal, Timestamp},
-    region::{Region, RegionId},
     table::MappedRun,
     window::WindowId,
 };
@@ -109,7 +108,7 @@ impl<K: Kernel> Engine<K> {
             for (low, high) in lease.lingering.beside(slot, first, first + pages) {
                 let target = target.advanced(low - first, state.window.page);
                 let claim = state.claim(low, high);
-                let (region, memory) = self.region_of(target.region)?;
+                let memory = self.regions.get(target.region)?;
                 let offset = target.address.offset_from(memory.range.address);
                 let offset = offset.expect("a target lies in its region");
                 let iova = growth.moved(claim.start).expect("it lies in the old range");
@@ -119,14 +118,10 @@ impl<K: Kernel> Engine<K> {
                     return Err(GrowthRefusal::Pages { lease, claim, page }.into());
                 }
                 let access = target.access;
-                edits.push(Edit::Map { iova, region, offset, size, access });
+                edits.push(Edit::Map { iova, region: target.region, offset, size, access });
             }
         }
         Ok(edits)
-    }
-
-    fn region_of(&self, id: RegionId) -> Result<(RegionId, &Region), Error> {
-        Ok((id, self.regions.get(id).map_err(GrowthRefusal::from)?))
     }
 }
 

@@ -57,8 +57,6 @@ pub struct WindowPlan {
 struct Prepared {
     lease: LeaseId,
     shares: Vec<Share>,
-    /// Whether all that lingers goes with it.
-    flushes: bool,
     now: Timestamp,
 }
 
@@ -193,10 +191,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Notes in the tables what the calls have made true.
     fn commit(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { lease, shares, flushes, now } = prepared;
-        if flushes {
-            self.leases.get_mut(lease).lingering.clear();
-        }
+        let Prepared { lease, shares, now } = prepared;
         let mut applied = Applied::default();
         for share in shares {
             applied.count(&share);
@@ -245,7 +240,7 @@ fn at_once(
         Share { window: part.window, wishes, plan, deferred: Vec::new() }
     };
     let shares = admission.places().iter().zip(wishes).map(share).collect();
-    Prepared { lease, shares, flushes: true, now }
+    Prepared { lease, shares, now }
 }
 
 /// The same batch with its unmaps put off; `None` if the lease does not want that, or it is time to flush.
@@ -275,7 +270,7 @@ fn put_off(
         let plan = plan(&state.table, &wishes);
         shares.push(Share { window: part.window, wishes, plan, deferred });
     }
-    (count <= deferral.tces_max()).then_some(Prepared { lease, shares, flushes: false, now })
+    (count <= deferral.tces_max()).then_some(Prepared { lease, shares, now })
 }
 
 /// The TCEs of an unmap that are set and do not linger yet.
