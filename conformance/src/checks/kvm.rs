@@ -7,9 +7,9 @@ use tce_engine::errno::Errno;
 
 use super::{
     Applies, Check, Facts, Leaves, Need, Script, Topic,
-    memory::two_containers,
+    memory::mapped_by_another,
     script::{OK, OPENED, fails, starts_at},
-    steps::{C0, C1, G0, G1, T0, at, close, create, leave, map, open, register, remove},
+    steps::{C0, G0, G1, T0, close, create, leave, open, remove},
     window::{SHIFT, SIZE},
 };
 use crate::step::{File, Step};
@@ -149,10 +149,7 @@ pub(super) const CHECKS: &[Check] = &[
         leaves: Some(Leaves::PinnedPage),
         script: |facts| {
             let page = facts.page();
-            two_containers()
-                .expect(register(C0, at(0), page), OK.charging(page))
-                .expect(register(C1, at(2 * page), page), OK.charging(page))
-                .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
+            mapped_by_another(facts)
                 .prepare(open(File::Vm))
                 .prepare(open(File::Link))
                 .expect(Step::AddGroup { group: G1 }, OK)

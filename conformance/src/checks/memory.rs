@@ -253,14 +253,7 @@ pub(super) const CHECKS: &[Check] = &[
         engine: "`Regions::locate` admits an edit only into a region of its own container.",
         applies: Applies::ANYWHERE.with(&[Need::TwoGroups]),
         leaves: None,
-        script: |facts| {
-            let page = facts.page();
-            two_containers()
-                .expect(register(C0, at(0), page), OK.charging(page))
-                .expect(register(C1, at(2 * page), page), OK.charging(page))
-                .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
-                .expect(unmap(C1, 0, 0x1000), OK)
-        },
+        script: |facts| mapped_by_another(facts).expect(unmap(C1, 0, 0x1000), OK),
     },
     Check {
         name: "unregister-of-mapped-memory-leaks",
@@ -291,13 +284,7 @@ pub(super) const CHECKS: &[Check] = &[
         applies: Applies::ANYWHERE.with(&[Need::TwoGroups]),
         leaves: Some(Leaves::PinnedPage),
         script: |facts| {
-            let page = facts.page();
-            two_containers()
-                .expect(register(C0, at(0), page), OK.charging(page))
-                .expect(register(C1, at(2 * page), page), OK.charging(page))
-                .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
-                .expect(leave(G0), OK)
-                .expect(unmap(C1, 0, 0x1000), OK)
+            mapped_by_another(facts).expect(leave(G0), OK).expect(unmap(C1, 0, 0x1000), OK)
         },
     },
 ];
@@ -309,6 +296,15 @@ pub(super) fn two_containers() -> Script {
         .prepare(open(G1))
         .prepare(join(G1, C1))
         .prepare(Step::SetIommu { file: C1, backend: SPAPR_TCE_V2 })
+}
+
+/// Two containers, the second of which maps a page that only the first registered.
+pub(super) fn mapped_by_another(facts: &Facts) -> Script {
+    let page = facts.page();
+    two_containers()
+        .expect(register(C0, at(0), page), OK.charging(page))
+        .expect(register(C1, at(2 * page), page), OK.charging(page))
+        .expect(map(C1, at(0), 0, 0x1000), OK.charging(facts.default_charge()))
 }
 
 fn leaking(facts: &Facts) -> Script {
