@@ -5,7 +5,7 @@ use tce_engine::{
     access::Access,
     addr::{Bytes, Iova, PageShift},
     edit::Edit,
-    facts::Slot,
+    facts::{PlatformLimits, Slot},
     kernel::{ContainerFd, DeviceFd, GroupNumber, MemoryRange},
     layout::WindowChoice,
     lease::{Holder, LeaseId, Timestamp},
@@ -46,8 +46,13 @@ pub(crate) struct Tenant {
 
 impl Bench {
     pub(crate) fn new(profile: Profile) -> Self {
+        Self::with_limits(profile, PlatformLimits::default())
+    }
+
+    pub(crate) fn with_limits(profile: Profile, limits: PlatformLimits) -> Self {
         let machine = SimMachine::new(profile);
-        let mut engine = Engine::open(machine.kernel()).expect("a fresh machine");
+        let engine = Engine::open(machine.kernel()).expect("a fresh machine");
+        let mut engine = engine.with_limits(limits);
         let group = machine.groups()[0];
         engine.attach(group).expect("the group is free");
         let address = &machine.devices_of(group)[0].address;

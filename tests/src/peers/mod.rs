@@ -55,11 +55,6 @@ impl<K: Kernel> Bare<K> {
         self.container
     }
 
-    /// The kernel.
-    pub const fn kernel(&mut self) -> &mut K {
-        &mut self.kernel
-    }
-
     /// `TCE_CREATE`.
     pub fn create(&mut self, page_shift: u32, size: Bytes, levels: u32) -> Reply<Iova> {
         self.kernel.create(self.container, CreateCall { page_shift, size, levels })

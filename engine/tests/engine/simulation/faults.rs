@@ -3,7 +3,7 @@
 use tce_engine::errno::Errno;
 use tce_sim::{Fault, LevelOf, Operation};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// Calls that faults meet, those more often that are made more often.
 const FAULTY: [Operation; 24] = [

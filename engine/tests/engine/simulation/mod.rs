@@ -10,7 +10,6 @@
 
 mod canary;
 mod check;
-mod dice;
 mod faults;
 mod kernel;
 mod model;

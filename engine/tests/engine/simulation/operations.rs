@@ -2,8 +2,9 @@
 
 use tce_engine::{Engine, Error, lease::EndCause, machine::Machine};
 
+use crate::dice::Dice;
+
 use super::{
-    dice::Dice,
     kernel::WatchedKernel,
     run::{Run, assert_nothing_left},
     sights::Sight,

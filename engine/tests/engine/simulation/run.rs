@@ -15,9 +15,10 @@ use tce_engine::{
 };
 use tce_sim::{Operation, Profile, SimMachine};
 
+use crate::dice::Dice;
+
 use super::{
     canary::Canary,
-    dice::Dice,
     faults::Mixture,
     kernel::WatchedKernel,
     model::Model,

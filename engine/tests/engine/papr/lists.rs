@@ -11,7 +11,7 @@ use tce_engine::{
 };
 use tce_sim::{Fault, Operation};
 
-use crate::guest::{Guest, SEAM, Setup, list_bytes};
+use super::guest::{Guest, SEAM, Setup, list_bytes};
 
 /// What the hardware must have if TCEs from 0 on map these pages.
 fn pages(guest: &Guest, pages: &[u64]) -> BTreeMap<u64, (GuestAddress, Access)> {
@@ -30,7 +30,7 @@ fn a_list_that_the_guest_changes_under_our_eyes_counts_as_it_was_read() {
         guest.assert_hardware(&pages(&guest, &[5, 9, 6]));
         assert_eq!(guest.memory.reads.get(), 1);
         let mut there = vec![0; evil.len()];
-        let list = GuestAddress::new(crate::guest::LIST);
+        let list = GuestAddress::new(super::guest::LIST);
         guest.memory.read(list, &mut there).expect("guest memory");
         assert_eq!(there, evil, "the guest has changed it");
     }

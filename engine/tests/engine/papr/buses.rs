@@ -11,10 +11,9 @@ use tce_engine::{
     window::{Claim, ClaimRefusal},
 };
 
-use crate::{
-    bench::{HIGH, K4, K64, NOW, request},
-    guest::{Guest, Setup, liobn},
-};
+use crate::bench::{HIGH, K4, K64, NOW, request};
+
+use super::guest::{Guest, Setup, liobn};
 
 const WINDOW: u64 = 64 << 20;
 

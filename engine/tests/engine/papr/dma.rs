@@ -7,7 +7,7 @@ use tce_engine::{
     papr::{GuestMemory, ReturnCode},
 };
 
-use crate::guest::{Guest, MEMORY_END, SEAM, Setup};
+use super::guest::{Guest, MEMORY_END, SEAM, Setup};
 
 const TO_DEVICE: u32 = 1;
 const TO_MEMORY: u32 = 3;

@@ -11,16 +11,18 @@ use tce_engine::{
 };
 use tce_sim::{Fault, Operation};
 
-use crate::bench::{Bench, K4, MEMORY, PROFILES};
+use crate::bench::K4;
+
+use super::bench::{MEMORY, MemoryBench, PROFILES};
 
 const EIO: Fault = Fault::Errno(Errno::EIO);
 
 /// Six pieces: anonymous memory, 2M pages, anonymous memory, two chunks of each.
-fn six_pieces(bench: &mut Bench) -> RegionRequest {
+fn six_pieces(bench: &mut MemoryBench) -> RegionRequest {
     bench.mixed().in_chunks(Bytes::mib(2))
 }
 
-fn assert_nothing_registered(bench: &Bench, locked: Bytes) {
+fn assert_nothing_registered(bench: &MemoryBench, locked: Bytes) {
     assert_eq!((bench.machine.regions(), bench.machine.locked()), (Vec::new(), locked));
     assert_eq!(bench.engine.regions().map(|it| it.iter().count()), Some(0));
 }
@@ -30,7 +32,7 @@ fn a_registration_that_fails_at_any_piece_is_taken_back() {
     for name in PROFILES {
         for fault in [EIO, Fault::Errno(Errno::ENOMEM), Fault::Value(1)] {
             for nth in 1..=6 {
-                let mut bench = Bench::named(name);
+                let mut bench = MemoryBench::named(name);
                 let (request, locked) = (six_pieces(&mut bench), bench.machine.locked());
                 bench.machine.fail_nth(Operation::Register, nth, fault);
                 let error = bench.engine.register_memory(&request).expect_err("a call fails");
@@ -50,7 +52,7 @@ fn a_registration_that_fails_at_any_piece_is_taken_back() {
 #[test]
 fn a_registration_ends_as_well_where_the_charge_cannot_be_read_before_a_call() {
     for nth in 1..=6 {
-        let mut bench = Bench::named("powernv9");
+        let mut bench = MemoryBench::named("powernv9");
         let (request, locked) = (six_pieces(&mut bench), bench.machine.locked());
         bench.machine.fail_nth(Operation::LockedMemory, 2 * nth - 1, EIO);
         let error = bench.engine.register_memory(&request).expect_err("it cannot be read");
@@ -67,7 +69,7 @@ fn what_cannot_be_taken_back_is_told_and_can_be_unregistered_later() {
     for name in ["powernv9", "pseries-64k"] {
         for nth in 2..=6 {
             for nth_back in 1..nth {
-                let mut bench = Bench::named(name);
+                let mut bench = MemoryBench::named(name);
                 let (request, locked) = (six_pieces(&mut bench), bench.machine.locked());
                 bench.machine.fail_nth(Operation::Register, nth, Fault::Errno(Errno::ENOMEM));
                 bench.machine.fail_nth(Operation::Unregister, nth_back, EIO);
@@ -98,7 +100,12 @@ fn what_cannot_be_taken_back_is_told_and_can_be_unregistered_later() {
 }
 
 /// A region of which only a part is registered takes neither maps nor users.
-fn assert_stuck(bench: &mut Bench, request: &RegionRequest, region: RegionId, registered: Bytes) {
+fn assert_stuck(
+    bench: &mut MemoryBench,
+    request: &RegionRequest,
+    region: RegionId,
+    registered: Bytes,
+) {
     let calls = bench.machine.all_calls();
     let leaving = RegionRefusal::Leaving { region, registered, size: Bytes::mib(12) };
     let error = bench.map(0, region, Bytes::ZERO, Bytes::kib(4)).expect_err("it is leaving");
@@ -111,7 +118,7 @@ fn assert_stuck(bench: &mut Bench, request: &RegionRequest, region: RegionId, re
 fn an_unregistration_that_fails_at_any_piece_goes_on_where_it_stopped() {
     for name in ["powernv9", "pseries-64k"] {
         for nth in 1..=6 {
-            let mut bench = Bench::named(name);
+            let mut bench = MemoryBench::named(name);
             let (request, locked) = (six_pieces(&mut bench), bench.machine.locked());
             let region = bench.engine.register_memory(&request).expect("it can be registered");
             bench.machine.fail_nth(Operation::Unregister, nth, EIO);
@@ -134,12 +141,12 @@ fn an_unregistration_that_fails_at_any_piece_goes_on_where_it_stopped() {
 
 #[test]
 fn a_take_down_with_a_region_that_is_stuck_leaves_nothing() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let request = six_pieces(&mut bench);
     let region = bench.engine.register_memory(&request).expect("it can be registered");
     bench.machine.fail_nth(Operation::Unregister, 3, EIO);
     bench.engine.unregister(region).expect_err("a call fails");
-    let state = |bench: &Bench| {
+    let state = |bench: &MemoryBench| {
         bench.engine.regions().and_then(|it| it.get(region).ok()).map(|it| it.state())
     };
     assert_eq!(state(&bench), Some(RegionState::Leaving));
@@ -150,7 +157,7 @@ fn a_take_down_with_a_region_that_is_stuck_leaves_nothing() {
 #[test]
 fn memory_that_ends_inside_the_range_is_a_failure_that_registers_nothing() {
     for name in PROFILES {
-        let mut bench = Bench::named(name);
+        let mut bench = MemoryBench::named(name);
         let (page, locked) = (bench.system_page(), bench.machine.locked());
         bench.place(MEMORY, Bytes::mib(4), Backing::Anonymous);
         let range = MemoryRange { address: HostAddr::new(MEMORY), size: Bytes::mib(8) };
@@ -170,7 +177,7 @@ fn memory_that_ends_inside_the_range_is_a_failure_that_registers_nothing() {
 
 #[test]
 fn memory_that_is_another_containers_in_part_is_taken_back_as_the_kernel_refuses() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let locked = bench.machine.locked();
     let range = bench.memory(Bytes::mib(8));
     let mut other = Engine::open(bench.machine.kernel()).expect("a fresh container");

@@ -7,10 +7,9 @@ use tce_engine::{
     papr::{Hypercall, ReturnCode},
 };
 
-use crate::{
-    bench::{HIGH, NOW},
-    guest::{Guest, LIOBN, MEMORY_END, SEAM, Setup},
-};
+use crate::bench::{HIGH, NOW};
+
+use super::guest::{Guest, LIOBN, MEMORY_END, SEAM, Setup};
 
 #[test]
 fn a_tce_reads_as_it_was_written() {

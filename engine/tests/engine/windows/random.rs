@@ -15,33 +15,12 @@ use tce_sim::{Fault, Operation, Profile};
 
 use crate::{
     bench::{Bench, K4, K64, PROFILES, choice},
+    dice::Dice,
     truth::assert_agreement,
 };
 
 const STEPS: u32 = 200;
 const SEEDS: u64 = 3;
-
-/// Xorshift: good enough to choose, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, all: &[T]) -> Option<T> {
-        let sides = u64::try_from(all.len()).expect("it fits");
-        let index = (sides > 0).then(|| self.roll(sides))?;
-        all.get(usize::try_from(index).expect("it fits")).copied()
-    }
-}
 
 struct Run {
     dice: Dice,
@@ -159,7 +138,7 @@ impl Run {
 
 /// Plays a run and tells how many windows it has made.
 fn play(profile: &Profile, seed: u64) -> usize {
-    let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let dice = Dice::new(seed);
     let bench = Bench::new(profile.clone());
     let mut run = Run { dice, bench, windows: Vec::new() };
     for step in 0..STEPS {

@@ -13,7 +13,9 @@ use tce_engine::{
 };
 use tce_sim::Profile;
 
-use crate::bench::{Bench, G1, K4, K64, M2, M16, MEMORY};
+use crate::bench::{K4, K64};
+
+use super::bench::{G1, M2, M16, MEMORY, MemoryBench};
 
 /// A stretch of memory to be made: so many pages.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +36,11 @@ struct Memory {
 
 /// Makes the memory, one stretch behind the other with anonymous memory where alignment leaves a gap, and says what to
 /// register.
-fn make(bench: &mut Bench, memory: &Memory) -> RegionRequest {
+fn make(bench: &mut MemoryBench, memory: &Memory) -> RegionRequest {
     let system_page = bench.system_page();
     let mut at = MEMORY;
     let mut parts: Vec<BackedPart> = Vec::new();
-    let mut put = |bench: &mut Bench, at: &mut u64, size: u64, huge: Option<PageShift>| {
+    let mut put = |bench: &mut MemoryBench, at: &mut u64, size: u64, huge: Option<PageShift>| {
         let size = Bytes::new(size);
         if size.is_zero() {
             return;
@@ -83,7 +85,7 @@ struct Trial {
 
 /// Maps ranges by way of the engine, and by way of the kernel alone, and compares. Returns how many were mapped.
 fn compare(profile: &Profile, page: PageShift, memory: &Memory, trials: &[Trial]) -> usize {
-    let mut bench = Bench::new(profile.clone(), page);
+    let mut bench = MemoryBench::new(profile.clone(), page);
     let request = make(&mut bench, memory);
     let region = bench.engine.register_memory(&request).expect("it can be registered");
     bench.assert_agreement();
@@ -200,7 +202,7 @@ fn a_range_over_different_backings_is_one_call_in_pages_that_suit_all() {
     for name in ["powernv9", "powernv9-64k"] {
         let profile = Profile::named(name).expect("it is a known name");
         let system_page = profile.page_shift;
-        let mut bench = Bench::new(profile, system_page.max(K4));
+        let mut bench = MemoryBench::new(profile, system_page.max(K4));
         let request = bench.mixed();
         let region = bench.engine.register_memory(&request).expect("it can be registered");
         let pages = bench.engine.regions().expect("a group").get(region).expect("there").pieces();
@@ -210,7 +212,7 @@ fn a_range_over_different_backings_is_one_call_in_pages_that_suit_all() {
         bench.assert_agreement();
         bench.close();
     }
-    let mut bench = Bench::new(Profile::powernv9(), K64);
+    let mut bench = MemoryBench::new(Profile::powernv9(), K64);
     let request = bench.mixed();
     let region = bench.engine.register_memory(&request).expect("it can be registered");
     bench.map(0, region, Bytes::mib(4), Bytes::mib(4)).expect("the huge pages take them");

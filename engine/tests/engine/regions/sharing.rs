@@ -10,12 +10,14 @@ use tce_engine::{
 };
 use tce_sim::{Fault, Operation};
 
-use crate::bench::{Bench, K4, K64, M2, MEMORY, PROFILES};
+use crate::bench::{K4, K64};
+
+use super::bench::{M2, MEMORY, MemoryBench, PROFILES};
 
 #[test]
 fn the_same_memory_is_one_region_until_its_last_user_leaves() {
     for name in PROFILES {
-        let mut bench = Bench::named(name);
+        let mut bench = MemoryBench::named(name);
         let (memory, page) = (bench.memory(Bytes::mib(1)), bench.system_page());
         let first = bench.engine.register(memory, page).expect("it can be registered");
         let calls = bench.machine.all_calls();
@@ -45,7 +47,7 @@ fn the_same_memory_is_one_region_until_its_last_user_leaves() {
 
 #[test]
 fn only_the_same_range_with_the_same_backing_is_shared() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let memory = bench.place(MEMORY, Bytes::mib(4), Backing::Hugetlb(M2));
     let other = bench.engine.register(memory, M2).expect("it can be registered");
     let calls = bench.machine.all_calls();
@@ -60,7 +62,7 @@ fn only_the_same_range_with_the_same_backing_is_shared() {
 
 #[test]
 fn a_region_with_several_users_is_taken_down_all_the_same() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let request = bench.mixed();
     let region = bench.engine.register_memory(&request).expect("it can be registered");
     assert_eq!(bench.engine.register_memory(&request), Ok(region));
@@ -77,7 +79,7 @@ fn a_region_with_several_users_is_taken_down_all_the_same() {
 /// Holders in different containers are the kernel's business: it has the memory once and charges it once.
 #[test]
 fn memory_of_another_container_is_charged_there() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let memory = bench.memory(Bytes::mib(4));
     let mut other = Engine::open(bench.machine.kernel()).expect("a fresh container");
     other.attach(bench.machine.groups()[1]).expect("the group is free");
@@ -103,7 +105,7 @@ fn memory_of_another_container_is_charged_there() {
 /// A batch that cannot be undone leaves TCEs that nobody knows.
 #[test]
 fn a_region_of_several_pieces_stays_while_a_quarantine_may_point_into_it() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let request = bench.mixed();
     let region = bench.engine.register_memory(&request).expect("it can be registered");
     let other = bench.place(MEMORY - 0x10_0000, Bytes::mib(1), Backing::Anonymous);

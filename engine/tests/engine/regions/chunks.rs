@@ -9,7 +9,9 @@ use tce_engine::{
 };
 use tce_sim::{Operation, Profile};
 
-use crate::bench::{Bench, K4, M2, MEMORY, PROFILES};
+use crate::bench::K4;
+
+use super::bench::{M2, MEMORY, MemoryBench, PROFILES};
 
 /// 8 MiB in chunks of 2 MiB.
 const SIZE: Bytes = Bytes::mib(8);
@@ -18,7 +20,7 @@ const CHUNK: Bytes = Bytes::mib(2);
 #[test]
 fn a_large_region_is_registered_chunk_by_chunk_and_usable_when_complete() {
     for name in PROFILES {
-        let mut bench = Bench::named(name);
+        let mut bench = MemoryBench::named(name);
         let (memory, page) = (bench.memory(SIZE), bench.system_page());
         let calls = bench.calls(Operation::Register);
         let mut registration =
@@ -53,7 +55,7 @@ fn a_large_region_is_registered_chunk_by_chunk_and_usable_when_complete() {
 
 #[test]
 fn others_go_on_between_the_calls() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let memory = bench.memory(SIZE);
     let other = bench.place(MEMORY + SIZE.raw(), Bytes::mib(1), Backing::Anonymous);
     let mut registration =
@@ -75,7 +77,7 @@ fn others_go_on_between_the_calls() {
 #[test]
 fn who_gives_up_leaves_nothing_registered() {
     for done in 0..=4 {
-        let mut bench = Bench::named("powernv9");
+        let mut bench = MemoryBench::named("powernv9");
         let (memory, locked) = (bench.memory(SIZE), bench.machine.locked());
         let mut registration =
             bench.engine.register_in_chunks(memory, K4, CHUNK).expect("it can be registered");
@@ -94,7 +96,7 @@ fn who_gives_up_leaves_nothing_registered() {
 
 #[test]
 fn a_registration_that_was_forgotten_can_be_unregistered_and_is_taken_down() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let memory = bench.memory(SIZE);
     for is_unregistered in [true, false] {
         let mut registration =
@@ -115,7 +117,7 @@ fn a_registration_that_was_forgotten_can_be_unregistered_and_is_taken_down() {
 
 #[test]
 fn a_registration_ends_with_the_backend() {
-    let mut bench = Bench::named("powernv9");
+    let mut bench = MemoryBench::named("powernv9");
     let memory = bench.memory(SIZE);
     let mut registration =
         bench.engine.register_in_chunks(memory, K4, CHUNK).expect("it can be registered");
@@ -134,7 +136,7 @@ fn a_registration_ends_with_the_backend() {
 #[test]
 fn each_call_charges_what_was_predicted_for_it() {
     for name in PROFILES {
-        let mut bench = Bench::named(name);
+        let mut bench = MemoryBench::named(name);
         let request = bench.mixed().in_chunks(Bytes::mib(2));
         let charges = bench.engine.charges().len();
         let region = bench.engine.register_memory(&request).expect("it can be registered");
@@ -148,10 +150,10 @@ fn each_call_charges_what_was_predicted_for_it() {
 
 #[test]
 fn a_limit_that_does_not_hold_all_is_refused_before_the_first_call() {
-    let tables = Bench::named("powernv9").machine.locked();
+    let tables = MemoryBench::named("powernv9").machine.locked();
     for (missing, is_admitted) in [(0, true), (4096, false)] {
         let limit = Bytes::new(tables.raw() + SIZE.raw() - missing);
-        let mut bench = Bench::new(Profile::powernv9().with_locked_limit(limit), K4);
+        let mut bench = MemoryBench::new(Profile::powernv9().with_locked_limit(limit), K4);
         let memory = bench.memory(SIZE);
         let calls = bench.calls(Operation::Register);
         let started = bench.engine.register_in_chunks(memory, K4, CHUNK);
@@ -172,7 +174,7 @@ fn a_limit_that_does_not_hold_all_is_refused_before_the_first_call() {
 
 #[test]
 fn chunks_of_huge_pages_take_huge_tces_wherever_they_lie() {
-    let mut bench = Bench::new(Profile::powernv9(), M2);
+    let mut bench = MemoryBench::new(Profile::powernv9(), M2);
     let memory = bench.place(MEMORY, Bytes::mib(16), Backing::Hugetlb(M2));
     let request = RegionRequest::uniform(memory, M2).in_chunks(Bytes::mib(5));
     let region = bench.engine.register_memory(&request).expect("it can be registered");

@@ -1,17 +1,16 @@
 //! Reserved ranges that the embedder adds are kept clear of, from layouts to edits.
 
 use tce_engine::{
-    Engine, Error,
+    Error,
     addr::{Bytes, Iova},
     edit::Edit,
     error::EditRefusal,
     facts::{PlatformLimits, ReservedRange, Slot},
     layout::{LayoutRefusal, Need, WindowChoice},
     lease::LeaseRefusal,
-    machine::Machine,
     window::ClaimRefusal,
 };
-use tce_sim::{Profile, SimMachine};
+use tce_sim::Profile;
 
 use crate::{
     bench::{Bench, HIGH, K4, K64, NOW, choice, request},
@@ -22,15 +21,8 @@ const MSI: ReservedRange =
     ReservedRange { start: Iova::new(HIGH + 0x1000), size: Bytes::kib(4), what: "msi" };
 
 fn bench() -> Bench {
-    let machine = SimMachine::new(Profile::powernv9());
     let limits = PlatformLimits::default().with_reserved(vec![MSI]).expect("it is a good range");
-    let engine = Engine::open(machine.kernel()).expect("a fresh machine");
-    let mut engine = engine.with_limits(limits);
-    let group = machine.groups()[0];
-    engine.attach(group).expect("the group is free");
-    let address = &machine.devices_of(group)[0].address;
-    let device = engine.open_device(group, address).expect("the device is VFIO's");
-    Bench { machine, engine, group, device }
+    Bench::with_limits(Profile::powernv9(), limits)
 }
 
 #[test]

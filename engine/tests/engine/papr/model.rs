@@ -10,10 +10,9 @@ use tce_engine::{
     papr::{GuestTce, Hypercall, ReturnCode},
 };
 
-use crate::{
-    bench::HIGH,
-    guest::{Guest, LIOBN, LIST, MEMORY_END, SEAM, Setup, list_bytes},
-};
+use crate::bench::HIGH;
+
+use super::guest::{Guest, LIOBN, LIST, MEMORY_END, SEAM, Setup, list_bytes};
 
 /// TCEs of the bus: few, so that calls meet.
 const TCES: u64 = 24;

@@ -8,10 +8,9 @@ use tce_engine::{
     papr::{Failure, GuestTce, Hypercall, HypercallRefusal, ReturnCode},
 };
 
-use crate::{
-    bench::HIGH,
-    guest::{Guest, LIOBN, LIST, MEMORY_END, SEAM, Setup},
-};
+use crate::bench::HIGH;
+
+use super::guest::{Guest, LIOBN, LIST, MEMORY_END, SEAM, Setup};
 
 const NOTHING: GuestTce = GuestTce::new(0);
 
@@ -201,7 +200,7 @@ fn a_guest_page_that_only_begins_in_guest_memory_is_a_wrong_parameter() {
     let mut guest = Guest::new(Setup::new("powernv9", PageShift::K4, PageShift::K64));
     // Memory that ends 4 KiB into a page of the guest.
     let (region, host) = guest.bench.region(tce_engine::addr::Bytes::kib(68));
-    guest.memory.slices.push(crate::guest::Slice { start: 16 << 20, host, region });
+    guest.memory.slices.push(super::guest::Slice { start: 16 << 20, host, region });
     assert_eq!(guest.put(0, 16 << 20 | 3), ReturnCode::Success);
     assert_eq!(guest.put(1, ((16 << 20) + (64 << 10)) | 3), ReturnCode::Parameter);
     let mapped = (GuestAddress::new(16 << 20), Access::ReadWrite);

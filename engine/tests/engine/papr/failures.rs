@@ -14,10 +14,9 @@ use tce_engine::{
 };
 use tce_sim::{Fault, Operation};
 
-use crate::{
-    bench::{HIGH, K4, K64, NOW},
-    guest::{Guest, LIOBN, LIST, Setup},
-};
+use crate::bench::{HIGH, K4, K64, NOW};
+
+use super::guest::{Guest, LIOBN, LIST, Setup};
 
 /// One call of each kind that would change or read the first TCE.
 fn calls(tce: u64) -> [Hypercall; 4] {
@@ -62,7 +61,7 @@ fn the_bus_of_a_lease_whose_time_is_over_was_rescinded() {
         ..crate::bench::request(window, guest.setup.window_size)
     };
     let lease = guest.bench.try_lease(wanted).expect("there is room");
-    let old = guest.buses.remove(crate::guest::liobn()).expect("it was there");
+    let old = guest.buses.remove(super::guest::liobn()).expect("it was there");
     let bus = BusRequest { lease, ..*old.request() };
     guest.buses.add(&guest.bench.engine, bus, NOW).expect("it lives");
     let tce = guest.tce(1);
@@ -149,7 +148,7 @@ fn guest_memory_that_is_not_registered_is_a_hardware_error() {
     let mut guest = Guest::new(Setup::ALL[0]);
     let region = guest.memory.slices[1].region;
     guest.engine().unregister(region).expect("nothing points into it");
-    let tces = [0x1003, crate::guest::SEAM | 3];
+    let tces = [0x1003, super::guest::SEAM | 3];
     let call = guest.list_call(0, &tces);
     let failure = guest.serve(&call).expect_err("it is gone");
     assert_eq!(failure.code(), ReturnCode::Hardware);

@@ -1,22 +1,21 @@
 //! A machine with an engine on it, and memory of any make.
 
 use tce_engine::{
-    ChargeSubject, Engine, Error, LeaseRequest,
+    ChargeSubject, Engine, Error,
     access::Access,
     addr::{Bytes, HostAddr, Iova, PageShift},
     edit::Edit,
     facts::Slot,
     kernel::{ContainerFd, MAP_READ, MAP_WRITE, MapCall, MemoryRange, Raw, UnmapCall},
-    layout::WindowChoice,
-    lease::{Holder, LeaseId, Timestamp},
+    lease::LeaseId,
     machine::{Backing, Machine},
     region::{BackedPart, RegionId, RegionRequest},
     window::Claim,
 };
 use tce_sim::{Operation, Profile, SimKernel, SimMachine};
 
-pub(crate) const K4: PageShift = PageShift::K4;
-pub(crate) const K64: PageShift = PageShift::K64;
+use crate::bench::{Bench, K4, NOW, request};
+
 pub(crate) const M2: PageShift = PageShift::M2;
 pub(crate) const M16: PageShift = PageShift::M16;
 pub(crate) const G1: PageShift = PageShift::G1;
@@ -24,12 +23,11 @@ pub(crate) const G1: PageShift = PageShift::G1;
 pub(crate) const MEMORY: u64 = 0x7100_0000_0000;
 /// Profiles that differ in what memory is like.
 pub(crate) const PROFILES: [&str; 4] = ["powernv9", "powernv9-64k", "powernv8", "pseries-64k"];
-const NOW: Timestamp = Timestamp(1000);
 /// TCEs of the window, and of its lease.
 const TCES: u64 = 1 << 12;
 
 /// An engine with a window, and a lease of all of it.
-pub(crate) struct Bench {
+pub(crate) struct MemoryBench {
     pub(crate) machine: SimMachine,
     pub(crate) engine: Engine<SimKernel>,
     pub(crate) page: PageShift,
@@ -37,39 +35,18 @@ pub(crate) struct Bench {
     lease: LeaseId,
 }
 
-impl Bench {
+impl MemoryBench {
     /// One whose window has pages of 4K.
     pub(crate) fn named(name: &str) -> Self {
         Self::new(Profile::named(name).expect("it is a known name"), K4)
     }
 
     pub(crate) fn new(profile: Profile, page: PageShift) -> Self {
-        let machine = SimMachine::new(profile);
-        let mut engine = Engine::open(machine.kernel()).expect("a fresh machine");
-        engine.attach(machine.groups()[0]).expect("the group is free");
+        let mut bench = Bench::new(profile);
         let size = Bytes::new(TCES << page.raw());
-        let window = WindowChoice {
-            slot: Slot::One,
-            page,
-            size,
-            levels: 1,
-            fallback: None,
-            needs: Vec::new(),
-        };
-        let grant = engine.grant_layout(&[window]).expect("it can be made");
-        let window = engine.create_windows(grant).expect("nothing fails")[0];
-        let request = LeaseRequest {
-            holder: Holder::new("tenant").expect("a name"),
-            window,
-            at: None,
-            size,
-            access: Access::ReadWrite,
-            tces_max: u64::MAX,
-            expires: None,
-            unmapping: tce_engine::lingering::Unmapping::Strict,
-        };
-        let grant = engine.grant_lease(request).expect("there is room");
-        let lease = engine.lease(grant).expect("it can be had");
+        let window = bench.window(Slot::One, page, size);
+        let lease = bench.try_lease(request(window, size)).expect("there is room");
+        let Bench { machine, engine, .. } = bench;
         let claim = engine.leases().get(lease).expect("it was just made").home().claim;
         Self { machine, engine, page, claim, lease }
     }
@@ -161,7 +138,7 @@ impl Bench {
         let mapped: u64 = there.iter().map(|region| region.mapped).sum();
         let there: Vec<_> = there.iter().map(|it| (it.range, it.page_shift, it.owners)).collect();
         assert_eq!(there, ours);
-        assert_eq!(mapped, regions.iter().map(|(_, region)| region.tces).sum());
+        assert_eq!(mapped, regions.iter().map(|(_, region)| region.tces).sum::<u64>());
         let charges = self.engine.charges().iter();
         let of_regions = charges.filter(|it| matches!(it.subject, ChargeSubject::Region(_)));
         of_regions.for_each(|charge| assert_eq!(charge.predicted, charge.charged));

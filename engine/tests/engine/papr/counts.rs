@@ -9,7 +9,7 @@ use tce_engine::{
     plan::CALL_TCES_MAX,
 };
 
-use crate::guest::{Guest, Setup};
+use super::guest::{Guest, Setup};
 
 const DONE: ReturnCode = ReturnCode::Success;
 

@@ -34,17 +34,6 @@ fn charge(size: Bytes) -> Bytes {
     Bytes::new(size.raw() >> 13)
 }
 
-fn with_limits(profile: Profile, limits: PlatformLimits) -> Bench {
-    let machine = SimMachine::new(profile);
-    let engine = Engine::open(machine.kernel()).expect("a fresh machine");
-    let mut engine = engine.with_limits(limits);
-    let group = machine.groups()[0];
-    engine.attach(group).expect("the group is free");
-    let address = &machine.devices_of(group)[0].address;
-    let device = engine.open_device(group, address).expect("the device is VFIO's");
-    Bench { machine, engine, group, device }
-}
-
 /// All is taken down but for what the kernel leaked.
 #[track_caller]
 fn close_leaking(bench: Bench, leaked: Bytes) {
@@ -119,7 +108,7 @@ fn what_the_firmware_refused_once_is_not_asked_for_again() {
 #[test]
 fn a_configured_maximum_refuses_before_the_call_and_nothing_leaks() {
     let limits = PlatformLimits::default().with_dynamic_tces_max(Pages::new(LARGEST_TCES));
-    let mut bench = with_limits(small(), limits);
+    let mut bench = Bench::with_limits(small(), limits);
     let calls = bench.calls();
     let (size, page, tces_max) = (Bytes::gib(8), K64, Pages::new(LARGEST_TCES));
     let refused = LayoutRefusal::DynamicTooLarge { size, page, tces_max };

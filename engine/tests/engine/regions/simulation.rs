@@ -14,7 +14,9 @@ use tce_engine::{
 };
 use tce_sim::{Fault, Operation};
 
-use crate::bench::{Bench, M2, MEMORY, PROFILES};
+use crate::dice::Dice;
+
+use super::bench::{M2, MEMORY, MemoryBench, PROFILES};
 
 const STEPS: u64 = 1200;
 const SEEDS: u64 = 4;
@@ -29,26 +31,9 @@ const FAULTY: [Operation; 5] = [
 const BLOCKS: u64 = 4;
 const BLOCK: u64 = 4 << 20;
 
-/// Xorshift: good enough to choose, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-
-    fn index(&mut self, len: usize) -> Option<usize> {
-        let sides = u64::try_from(len).expect("it fits");
-        (sides > 0).then(|| usize::try_from(self.roll(sides)).expect("it fits"))
-    }
-}
-
 struct Run {
     dice: Dice,
-    bench: Bench,
+    bench: MemoryBench,
     registrations: Vec<Registration>,
     /// Every handle there ever was.
     regions: Vec<RegionId>,
@@ -57,14 +42,18 @@ struct Run {
 
 impl Run {
     fn new(name: &str, seed: u64) -> Self {
-        let mut bench = Bench::named(name);
+        let mut bench = MemoryBench::named(name);
         for block in 0..BLOCKS {
             let backing = if block % 2 == 0 { Backing::Anonymous } else { Backing::Hugetlb(M2) };
             bench.place(MEMORY + block * BLOCK, Bytes::new(BLOCK), backing);
         }
-        // Seeds in a row are spread out; 0 would stay 0.
-        let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        Self { dice, bench, registrations: Vec::new(), regions: Vec::new(), done: 0 }
+        Self {
+            dice: Dice::new(seed),
+            bench,
+            registrations: Vec::new(),
+            regions: Vec::new(),
+            done: 0,
+        }
     }
 
     fn step(&mut self) {

@@ -1,0 +1,8 @@
+//! Regions: pieces, sharing, and what is left when calls fail.
+
+mod bench;
+mod chunks;
+mod containment;
+mod faults;
+mod sharing;
+mod simulation;

@@ -1,8 +1,0 @@
-//! Regions of the engine over the simulated machine: pieces, sharing, and what is left when calls fail.
-
-mod bench;
-mod chunks;
-mod containment;
-mod faults;
-mod sharing;
-mod simulation;
