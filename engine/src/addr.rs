@@ -150,6 +150,12 @@ impl Bytes {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// The difference, or zero.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// Whether the size is a whole number of pages.
     #[must_use]
     pub const fn is_multiple_of(self, shift: PageShift) -> bool {

@@ -63,6 +63,26 @@ pub struct Claim {
     pub size: Bytes,
 }
 
+impl Claim {
+    /// Whether it has an address in common with another one of the same window.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.has(other.start) || other.has(self.start)
+    }
+
+    /// Whether all addresses of another one are its own.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        let before = other.start.offset_from(self.start);
+        let end = before.and_then(|before| before.checked_add(other.size));
+        end.is_some_and(|end| end <= self.size)
+    }
+
+    fn has(self, address: Iova) -> bool {
+        address.offset_from(self.start).is_some_and(|offset| offset < self.size)
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.size, self.start)

@@ -10,7 +10,6 @@ use tce_engine::{
     kernel::{DeviceFd, GroupNumber, Kernel, LockedMemory, MemoryRange},
     layout::{Candidate, CandidateQuery, Need, WindowChoice},
     lease::{Holder, LeaseId, Timestamp},
-    lingering::Unmapping,
     machine::{Backing, GroupDevice, Machine, MemoryRequest},
     region::RegionId,
     window::{Claim, Origin, WindowId},
@@ -110,17 +109,9 @@ impl<'a, M: Machine> Rig<'a, M> {
     /// # Errors
     /// Whatever the engine refuses.
     pub fn lease(&mut self, holder: &str) -> Result<LeaseId> {
-        let pages = self.memory.size.pages_up(self.page);
-        let grant = self.engine.grant_lease(LeaseRequest {
-            holder: Holder::new(holder).context("a holder has a name")?,
-            window: self.window,
-            at: None,
-            size: self.memory.size,
-            access: Access::ReadWrite,
-            tces_max: pages.raw(),
-            expires: None,
-            unmapping: Unmapping::Strict,
-        })?;
+        let holder = Holder::new(holder).context("a holder has a name")?;
+        let request = LeaseRequest::new(holder, self.window, self.memory.size);
+        let grant = self.engine.grant_lease(request)?;
         Ok(self.engine.lease(grant)?)
     }
 

@@ -186,16 +186,9 @@ impl<'a, M: Machine> Stage<'a, M> {
         size: Bytes,
         unmapping: Unmapping,
     ) -> Result<(LeaseId, Claim)> {
-        let grant = self.engine.grant_lease(LeaseRequest {
-            holder: Holder::new("driver").context("a holder has a name")?,
-            window,
-            at: None,
-            size,
-            access: Access::ReadWrite,
-            tces_max: size.pages_up(PageShift::K4).raw(),
-            expires: None,
-            unmapping,
-        })?;
+        let holder = Holder::new("driver").context("a holder has a name")?;
+        let request = LeaseRequest { unmapping, ..LeaseRequest::new(holder, window, size) };
+        let grant = self.engine.grant_lease(request)?;
         let claim = grant.claim();
         Ok((self.engine.lease(grant)?, claim))
     }

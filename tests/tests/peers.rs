@@ -12,7 +12,6 @@ use tce_engine::{
     kernel::{ContainerFd, Kernel as _, MemoryRange, Raw},
     layout::{CandidateQuery, WindowChoice},
     lease::{Holder, LeaseId, Timestamp},
-    lingering::Unmapping,
     machine::{Backing, Machine as _, MemoryRequest},
     region::{RegionId, RegionRefusal},
     window::Claim,
@@ -57,7 +56,10 @@ impl Ours {
     fn new(machine: &SimMachine, page: PageShift, size: Bytes, leased: Bytes) -> Self {
         let slot = Slot::Zero;
         let mut engine = Engine::open(machine.kernel()).expect("a container");
-        engine.attach(machine.groups()[0]).expect("the group is free");
+        let group = machine.groups()[0];
+        engine.attach(group).expect("the group is free");
+        let device = &machine.devices_of(group)[0].address;
+        engine.open_device(group, device).expect("the device is VFIO's");
         let query = CandidateQuery { size_min: size, size_max: size, device_mask: Iova::new(!0) };
         let candidates = engine.layouts().expect("a backend").candidates(&query);
         let mut fitting = candidates.iter().filter(|it| (it.slot, it.page) == (slot, page));
@@ -65,16 +67,8 @@ impl Ours {
         let choice = WindowChoice { slot, page, size, fallback: None, levels, needs: Vec::new() };
         let grant = engine.grant_layout(&[choice]).expect("it can be made");
         let window = engine.create_windows(grant).expect("nothing fails")[0];
-        let grant = engine.grant_lease(LeaseRequest {
-            holder: Holder::new("peer").expect("a name"),
-            window,
-            at: None,
-            size: leased,
-            access: Access::ReadWrite,
-            tces_max: u64::MAX,
-            expires: None,
-            unmapping: Unmapping::Strict,
-        });
+        let holder = Holder::new("peer").expect("a name");
+        let grant = engine.grant_lease(LeaseRequest::new(holder, window, leased));
         let grant = grant.expect("there is room");
         let claim = grant.claim();
         let lease = engine.lease(grant).expect("there is room");

@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     growth::{Addresses, Growth, GrowthRefusal, GrowthRequest},
     kernel::Kernel,
-    lease::{LeaseId, LeasePart, LeaseRefusal, Timestamp},
+    lease::{LeaseId, LeasePart, LeaseRefusal, LeaseStep, Timestamp},
     table::MappedRun,
     window::WindowId,
 };
@@ -72,7 +72,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn grant_growth(&self, id: LeaseId, request: &GrowthRequest) -> Result<Growth, Error> {
-        let lease = self.leases.active(id)?;
+        let lease = self.leases.allowing(id, LeaseStep::Extend)?;
+        self.check_undivided(id)?;
         if lease.parts.len() > 1 {
             return Err(LeaseRefusal::TwoParts(id).into());
         }
@@ -84,7 +85,7 @@ impl<K: Kernel> Engine<K> {
             let size = request.size;
             return Err(GrowthRefusal::TooSmall { lease: id, has: old.size, size }.into());
         }
-        let claim = self.room_for(request.window, request.at, request.size)?.claim;
+        let claim = self.room_for(request.window, request.at, request.size, None)?.claim;
         let mask = request.device_mask;
         let last = claim.size.checked_sub(Bytes::new(1)).and_then(|it| claim.start.checked_add(it));
         if last.is_none_or(|last| last > mask) {

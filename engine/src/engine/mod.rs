@@ -22,7 +22,7 @@ use crate::{
     fault::{CallCounts, Fault},
     kernel::{ContainerFd, DescriptorKind, Fd, Kernel, LockedMemory, SystemFacts},
     layout::Layouts,
-    lease::{LeaseEnded, Leases},
+    lease::{Events, LeaseEvent, Leases},
     region::{RegionId, Regions},
     window::{Generation, WindowId},
 };
@@ -70,7 +70,7 @@ pub struct Closed {
     /// The kernel calls of the engine's whole life.
     pub calls: CallCounts,
     /// What happened to leases and [`Engine::take_events`] had not told yet.
-    pub ended: Vec<LeaseEnded>,
+    pub events: Vec<LeaseEvent>,
 }
 
 enum State {
@@ -102,7 +102,7 @@ pub struct Engine<K: Kernel> {
     platform: Platform,
     regions: Regions,
     leases: Leases,
-    events: Vec<LeaseEnded>,
+    events: Events,
     charges: Vec<Charge>,
     baseline: LockedMemory,
 }
@@ -148,7 +148,7 @@ impl<K: Kernel> Engine<K> {
             platform: Platform::default(),
             regions: Regions::default(),
             leases: Leases::default(),
-            events: Vec::new(),
+            events: Events::default(),
             charges: Vec::new(),
             baseline,
         }
@@ -226,8 +226,14 @@ impl<K: Kernel> Engine<K> {
 
     /// What happened to leases since this was last called.
     #[must_use]
-    pub fn take_events(&mut self) -> Vec<LeaseEnded> {
-        std::mem::take(&mut self.events)
+    pub fn take_events(&mut self) -> Vec<LeaseEvent> {
+        self.events.take()
+    }
+
+    /// How many news nobody took in time, so that they made room for newer ones. Ends are never among them.
+    #[must_use]
+    pub const fn missed_events(&self) -> u64 {
+        self.events.missed()
     }
 
     /// Takes everything down, in order, and closes the container.
@@ -244,7 +250,7 @@ impl<K: Kernel> Engine<K> {
             locked: now.locked.checked_sub(self.baseline.locked).unwrap_or_default(),
             pinned: now.pinned.checked_sub(self.baseline.pinned).unwrap_or_default(),
             calls: self.calls.counts().clone(),
-            ended: self.take_events(),
+            events: self.take_events(),
         })
     }
 

@@ -9,7 +9,6 @@ use tce_engine::{
     kernel::{ContainerFd, DeviceFd, GroupNumber, MemoryRange},
     layout::WindowChoice,
     lease::{Holder, LeaseId, Timestamp},
-    lingering::Unmapping,
     machine::{Backing, Machine, MemoryRequest},
     region::RegionId,
     window::{Claim, WindowId},
@@ -121,12 +120,17 @@ impl Bench {
         Tenant { window, lease, claim, region, memory, page }
     }
 
-    /// Opens a second group's device in the container.
-    pub(crate) fn join(&mut self) -> GroupNumber {
-        let group = self.machine.groups()[1];
+    /// Attaches a group and opens its first device.
+    pub(crate) fn attach(&mut self, group: GroupNumber) -> DeviceFd {
         self.engine.attach(group).expect("the group is free");
         let address = &self.machine.devices_of(group)[0].address;
-        self.engine.open_device(group, address).expect("the device is VFIO's");
+        self.engine.open_device(group, address).expect("the device is VFIO's")
+    }
+
+    /// Attaches a second group to the container and opens its device.
+    pub(crate) fn join(&mut self) -> GroupNumber {
+        let group = self.machine.groups()[1];
+        self.attach(group);
         group
     }
 
@@ -158,16 +162,7 @@ pub(crate) const fn choice(slot: Slot, page: PageShift, size: Bytes) -> WindowCh
 }
 
 pub(crate) fn request(window: WindowId, size: Bytes) -> LeaseRequest {
-    LeaseRequest {
-        holder: Holder::new("tenant").expect("a name"),
-        window,
-        at: None,
-        size,
-        access: Access::ReadWrite,
-        tces_max: u64::MAX,
-        expires: None,
-        unmapping: Unmapping::Strict,
-    }
+    LeaseRequest::new(Holder::new("tenant").expect("a name"), window, size)
 }
 
 impl Tenant {

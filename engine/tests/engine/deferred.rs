@@ -6,7 +6,7 @@ use tce_engine::{
     edit::Edit,
     errno::Errno,
     facts::Slot,
-    lease::Timestamp,
+    lease::{Quota, Timestamp},
     lingering::{Deferral, Unmapping},
     region::RegionRefusal,
 };
@@ -164,7 +164,7 @@ fn what_lingers_makes_room_under_the_quota() {
     let deferral = Deferral::new(TCES_MAX, DELAY).expect("good bounds");
     let request = tce_engine::LeaseRequest {
         unmapping: Unmapping::Deferred(deferral),
-        tces_max: 8,
+        quota: Quota::of_tces(8),
         ..request(window, Bytes::mib(32))
     };
     let lease = bench.try_lease(request).expect("there is room");

@@ -102,7 +102,10 @@ fn at_no_instant_is_a_mapped_buffer_out_of_reach() {
     let noted: NotedKernel<SimKernel, _> = NotedKernel::new(machine.kernel(), look);
     let mut engine = Engine::open(noted).expect("a fresh machine");
     *container.borrow_mut() = Some(ContainerFd::new(engine.descriptor()));
-    engine.attach(machine.groups()[0]).expect("it is free");
+    let group = machine.groups()[0];
+    engine.attach(group).expect("it is free");
+    let device = &machine.devices_of(group)[0].address;
+    engine.open_device(group, device).expect("the device is VFIO's");
     let grant = engine.grant_layout(&[choice(Slot::Zero, K4, Bytes::gib(2))]).expect("it can be");
     let small = engine.create_windows(grant).expect("it can be made")[0];
     let grant = engine.grant_lease(request(small, Bytes::mib(1))).expect("there is room");

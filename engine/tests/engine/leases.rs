@@ -117,8 +117,8 @@ fn a_revoked_lease_takes_no_edits_and_its_holder_is_told_once() {
     assert_eq!(applied, Err(Error::Lease(ended)));
     assert_eq!(bench.calls(), calls);
     let events = bench.engine.take_events();
-    let told: Vec<_> = events.iter().map(|it| (it.lease, it.holder.name(), it.cause)).collect();
-    assert_eq!(told, [(tenant.lease, "tenant", EndCause::Revoked)]);
+    let told: Vec<_> = events.iter().map(|it| (it.lease, it.holder.name(), it.end())).collect();
+    assert_eq!(told, [(tenant.lease, "tenant", Some(EndCause::Revoked))]);
     assert_eq!(bench.engine.take_events(), []);
     bench.close();
 }
@@ -143,7 +143,8 @@ fn a_lease_whose_time_is_over_takes_no_edits_even_before_it_is_ended() {
     assert_eq!(bench.machine.live_tces(), 4);
     bench.engine.expire(NOW).expect("nothing fails");
     assert_eq!(bench.machine.live_tces(), 0);
-    let causes: Vec<_> = bench.engine.take_events().iter().map(|it| (it.lease, it.cause)).collect();
+    let causes: Vec<_> =
+        bench.engine.take_events().iter().filter_map(|it| Some((it.lease, it.end()?))).collect();
     assert_eq!(causes, [(short.lease, EndCause::Expired)]);
     bench.close();
 }

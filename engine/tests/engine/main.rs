@@ -17,5 +17,6 @@ mod refusals;
 mod regions;
 mod simulation;
 mod takedown;
+mod terms;
 mod truth;
 mod windows;

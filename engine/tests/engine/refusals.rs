@@ -9,7 +9,7 @@ use tce_engine::{
     facts::Slot,
     kernel::MemoryRange,
     layout::LayoutRefusal,
-    lease::LeaseRefusal,
+    lease::{LeaseRefusal, Quota},
     machine::Backing,
     region::RegionRefusal,
     window::{Claim, ClaimRefusal},
@@ -89,7 +89,8 @@ fn more_access_or_more_tces_than_the_lease_allows_are_refused() {
     bench.engine.revoke(tenant.lease).expect("nothing fails");
     let size = Bytes::mib(64);
     let wanted = request(tenant.window, size);
-    let wanted = tce_engine::LeaseRequest { access: Access::Read, tces_max: 4, ..wanted };
+    let wanted =
+        tce_engine::LeaseRequest { access: Access::Read, quota: Quota::of_tces(4), ..wanted };
     let lease = bench.try_lease(wanted).expect("there is room");
     let tenant = Tenant { lease, ..tenant };
     let read = |index, pages, page| match tenant.map(index, pages, page) {

@@ -126,5 +126,5 @@ fn a_detach_that_fails_at_any_call_goes_on_where_it_stopped() {
 fn what_a_close_ended_is_told_with_its_result() {
     let bench = busy("powernv9");
     let closed = bench.engine.close().expect("nothing fails");
-    assert_eq!(closed.ended.len(), 4);
+    assert_eq!(closed.events.len(), 4);
 }

@@ -89,9 +89,12 @@ fn assert_counts(engine: &Engine<SimKernel>) {
             let state = engine.windows().find(|state| state.window().id == part.window);
             let table = state.filter(|_| !matches!(lease.state, LeaseState::Ended(_)));
             let runs = table.map(|state| state.table().within(part.run.first(), part.run.end()));
-            let tces: u64 = runs.into_iter().flatten().map(|run| run.pages).sum();
+            let set: u64 = runs.into_iter().flatten().map(|run| run.pages).sum();
+            let sublet = engine.leases().parts_of(id);
+            let sublet = sublet.filter_map(|(_, lease)| Some(lease.part(part.window)?.tces));
+            let tces = set - sublet.sum::<u64>();
             assert_eq!(part.tces, tces, "{id}");
-            assert!(tces <= lease.tces_max);
+            assert!(tces + lease.sublet.tces <= lease.quota.tces);
             by_window.entry(part.window).and_modify(|left| *left -= tces);
         }
     }

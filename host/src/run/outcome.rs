@@ -79,7 +79,7 @@ impl Outcome {
             window: lease.home().window,
             claim: lease.home().claim,
             access: lease.access,
-            tces_max: lease.tces_max,
+            tces_max: lease.quota.tces,
         });
         self.engine =
             EngineOutcome { charges: engine.charges().to_vec(), leases: leases.collect() };

@@ -5,8 +5,7 @@ use tce_engine::{
     addr::{Bytes, PageShift},
     kernel::GroupNumber,
     layout::Candidate,
-    lease::LeaseId,
-    lingering::Unmapping,
+    lease::{LeaseId, Quota},
     machine::Machine,
     region::RegionId,
     window::WindowId,
@@ -243,14 +242,11 @@ impl<M: Machine> Session<'_, M> {
         let mut ids = Vec::new();
         for (lease, plan) in self.job.leases.iter().zip(planned) {
             let request = LeaseRequest {
-                holder: lease.holder.clone(),
-                window: windows[plan.window],
                 at: lease.at,
-                size: plan.size,
                 access: plan.terms.access,
-                tces_max: plan.terms.tces_max,
+                quota: Quota::of_tces(plan.terms.tces_max),
                 expires: plan.terms.expires,
-                unmapping: Unmapping::Strict,
+                ..LeaseRequest::new(lease.holder.clone(), windows[plan.window], plan.size)
             };
             let grant = self.engine.grant_lease(request);
             let id = grant.and_then(|grant| self.engine.lease(grant));

@@ -13,7 +13,7 @@ use super::{
     contender::{Calls, Contender, PAGE, Place, Shape, Who},
     load::{ByPhase, Load, Phase},
 };
-use crate::rig::seat;
+use crate::rig::{Seat, seat};
 
 /// Times by phase, of those that a contender can do.
 pub type Times = ByPhase<Option<Duration>>;
@@ -64,14 +64,14 @@ where
     M: Machine,
     M::Kernel: 'static,
 {
-    let group = seat(machine)?.group;
+    let Seat { group, address: device, .. } = seat(machine)?;
     let SystemFacts { page_shift: backing, .. } = machine.kernel().system();
     let size = Pages::new(scale.tces).bytes(PAGE).context("memory of that size")?;
     let request = MemoryRequest { size, backing: Backing::Anonymous, align: PageShift::M2 };
     let memory = machine.allocate(&request)?;
     // Twice as many TCEs as are set, for loads that leave some out.
     let window = Shape::find(machine.kernel(), group, 2 * scale.tces)?;
-    let place = Place { group, memory, backing, window };
+    let place = Place { group, device, memory, backing, window };
     let does = |who: &Who| who.expected(load, Phase::Map, scale.tces).is_some();
     let mut figures: Vec<Figures> = Who::ALL
         .into_iter()
@@ -82,7 +82,7 @@ where
     for round in 0..=scale.rounds {
         for turn in 0..count {
             let Some(figures) = figures.get_mut((round + turn) % count) else { continue };
-            let mut contender = figures.who.open(machine.kernel(), place, load)?;
+            let mut contender = figures.who.open(machine.kernel(), place.clone(), load)?;
             let times =
                 one_round(load, scale, figures, &mut *contender, |seen| look(machine, seen))
                     .with_context(|| format!("{}, {}", load.name, figures.who.name()))?;

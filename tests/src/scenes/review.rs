@@ -43,8 +43,8 @@ pub fn a_lease_does_not_outlive_the_last_group<M: Machine>(machine: &mut M) -> R
     let cause = EndCause::LastGroupLeft(group);
     let events = rig.engine.take_events();
     ensure!(events.len() == 1, "one lease ended, but the events are {events:?}");
-    let told = (events[0].lease, events[0].holder.name(), events[0].cause);
-    ensure!(told == (old, "kvm", cause), "the holder was told {told:?}");
+    let told = (events[0].lease, events[0].holder.name(), events[0].end());
+    ensure!(told == (old, "kvm", Some(cause)), "the holder was told {told:?}");
 
     ensure!(rig.engine.facts().is_none(), "a container without groups has facts");
     refused_for(&mut rig, old, cause)?;

@@ -65,16 +65,7 @@ fn tenant<K: Kernel>(
     size: Bytes,
 ) -> Tenant {
     let region = engine.register(memory, backing).unwrap();
-    let request = LeaseRequest {
-        holder: Holder::new("tenant").unwrap(),
-        window,
-        at: None,
-        size,
-        access: Access::ReadWrite,
-        tces_max: u64::MAX,
-        expires: None,
-        unmapping: tce_engine::lingering::Unmapping::Strict,
-    };
+    let request = LeaseRequest::new(Holder::new("tenant").unwrap(), window, size);
     let grant = engine.grant_lease(request).unwrap();
     let lease = engine.lease(grant).unwrap();
     let start = engine.leases().get(lease).unwrap().home().claim.start;

@@ -16,6 +16,8 @@ use super::super::backend::{Backend, WindowState};
 pub(super) struct Place<'a> {
     pub(super) part: &'a LeasePart,
     pub(super) state: &'a WindowState,
+    /// What of it sub-leases have.
+    pub(super) sublet: Vec<(LeaseId, Run)>,
 }
 
 /// A lease with all that its edits depend on.
@@ -36,7 +38,7 @@ impl<'a> Admission<'a> {
     ) -> Result<Self, LeaseRefusal> {
         let place = |part: &'a LeasePart| {
             let state = backend.window(part.window).ok_or(LeaseRefusal::NoWindow(part.window))?;
-            Ok(Place { part, state })
+            Ok(Place { part, state, sublet: Vec::new() })
         };
         let places = lease.parts.iter().map(place).collect::<Result<_, LeaseRefusal>>()?;
         Ok(Self { id, lease, places, reserved: &backend.facts.reserved, regions })
@@ -48,6 +50,10 @@ impl<'a> Admission<'a> {
 
     pub(super) fn places(&self) -> &[Place<'a>] {
         &self.places
+    }
+
+    pub(super) fn places_mut(&mut self) -> &mut [Place<'a>] {
+        &mut self.places
     }
 
     /// Checks an edit; `wished` gets what it wishes in each place.
@@ -63,7 +69,7 @@ impl<'a> Admission<'a> {
         let Some(growth) = self.lease.growth else { return Ok(()) };
         if self.places[at].part.window == growth.into {
             let image = growth.image();
-            return match overlaps(claim, image) {
+            return match claim.overlaps(image) {
                 true => Err(EditRefusal::InImage { edit, claim, old: growth.old }),
                 false => Ok(()),
             };
@@ -95,11 +101,16 @@ impl<'a> Admission<'a> {
         place: &Place<'_>,
         claim: Claim,
     ) -> Result<Wish, EditRefusal> {
-        let Place { part, state } = place;
+        let Place { part, state, sublet } = place;
         let admitted = state.window().admit(claim, self.reserved);
         let run = admitted.map_err(|refusal| EditRefusal::Claim { edit, refusal })?;
         self.check_lease(claim, run, part, wanted)
             .map_err(|refusal| EditRefusal::Lease { edit, refusal })?;
+        if let Some((to, run)) = sublet.iter().find(|(_, of)| of.overlaps(run)) {
+            let claim = state.claim_of(*run);
+            let refusal = LeaseRefusal::Sublet { lease: self.id, claim, to: *to };
+            return Err(EditRefusal::Lease { edit, refusal });
+        }
         if let Some(quarantine) = state.quarantines.iter().find(|it| it.run.overlaps(run)) {
             let claim = state.claim_of(quarantine.run);
             return Err(EditRefusal::Quarantined { edit, claim });
@@ -133,12 +144,4 @@ impl<'a> Admission<'a> {
         let address = self.regions.locate(region, offset, size, state.window().page)?;
         Ok(Some(Target { address, access, region }))
     }
-}
-
-/// Whether two ranges of one window share an address.
-fn overlaps(one: Claim, other: Claim) -> bool {
-    let starts_in = |inner: Claim, outer: Claim| {
-        inner.start.offset_from(outer.start).is_some_and(|offset| offset < outer.size)
-    };
-    starts_in(one, other) || starts_in(other, one)
 }

@@ -82,6 +82,7 @@ impl<K: Kernel> Engine<K> {
         now: Timestamp,
     ) -> Result<Applied, Error> {
         let prepared = self.prepare(lease, edits, now)?;
+        self.leases.spend(lease, edits.len(), now);
         self.execute(&prepared)?;
         Ok(self.commit(prepared))
     }
@@ -122,8 +123,12 @@ impl<K: Kernel> Engine<K> {
         if edits.len() > BATCH_EDITS_MAX {
             return Err(EditRefusal::TooMany(edits.len()).into());
         }
+        self.leases.check_pace(id, now)?;
         let backend = self.backend()?;
-        let admission = Admission::new(id, lease, backend, &self.regions)?;
+        let mut admission = Admission::new(id, lease, backend, &self.regions)?;
+        for place in admission.places_mut() {
+            place.sublet = self.sublet_of(id, place.part.window);
+        }
         let is_to_be_made = |place: &Place<'_>| place.state.made == Made::AtFirstUse;
         if backend.facts.creatable == Creatable::Nothing
             && admission.places().iter().any(is_to_be_made)
@@ -230,7 +235,7 @@ fn at_once(
 ) -> Prepared {
     let lingering = &admission.lease().lingering;
     let share = |(place, wishes): (&Place<'_>, Vec<Wish>)| {
-        let Place { part, state } = place;
+        let Place { part, state, .. } = place;
         let left = lingering.ranges(part.window.slot);
         let left: Vec<Wish> = left.map(|(first, end)| Wish { first, end, target: None }).collect();
         // What is wished now wins over what lingers.
@@ -257,7 +262,7 @@ fn put_off(
     }
     let mut count = lingering.tces();
     let mut shares = Vec::new();
-    for (Place { part, state }, wishes) in admission.places().iter().zip(wishes) {
+    for (Place { part, state, .. }, wishes) in admission.places().iter().zip(wishes) {
         let slot = part.window.slot;
         let settled = settle(wishes.clone(), state.window.page);
         let (wishes, unmaps): (Vec<Wish>, Vec<Wish>) =
@@ -280,7 +285,7 @@ fn to_linger(table: &Table, lease: &Lease, slot: Slot, unmap: &Wish) -> Vec<(u64
 }
 
 fn check_quota(id: LeaseId, lease: &Lease, prepared: &Prepared) -> Result<(), LeaseRefusal> {
-    let tces_max = lease.tces_max;
+    let tces_max = lease.quota.tces.saturating_sub(lease.sublet.tces);
     for (part, share) in lease.parts.iter().zip(&prepared.shares) {
         // All that is set in the range of a lease belongs to it.
         let wanted = part.tces + share.plan.tces_new - share.plan.tces_cleared;

@@ -9,7 +9,7 @@ use tce_engine::{
     facts::Slot,
     fault::Operation,
     kernel::{MemoryRange, Platform},
-    lease::LeaseId,
+    lease::{LeaseId, Quota},
     machine::{Backing, Machine},
     papr::{
         Answer, Bus, BusRequest, Buses, Failure, GuestMemory, GuestTce, Hypercall, Liobn,
@@ -148,7 +148,7 @@ impl Guest {
         let window = bench.window(Slot::One, setup.window_page, setup.window_size);
         let wanted = tce_engine::LeaseRequest {
             access: setup.access,
-            tces_max: setup.tces_max,
+            quota: Quota::of_tces(setup.tces_max),
             ..request(window, setup.window_size)
         };
         let lease = bench.try_lease(wanted).expect("there is room");

@@ -55,7 +55,7 @@ impl Run {
         for id in self.model.leases() {
             let state = self.engine.leases().get(id).expect("it has not ended").state;
             let cause = match state {
-                LeaseState::Active => continue,
+                LeaseState::Active | LeaseState::Lent => continue,
                 LeaseState::Ending(cause) | LeaseState::Ended(cause) => cause,
             };
             let expected = *self.ending.entry(id).or_insert(cause);
@@ -109,7 +109,7 @@ impl Run {
             for part in &lease.parts {
                 let ours = &self.model.parts[&(id, part.window)];
                 assert_eq!(part.tces, ours.count(), "{id} in {}", part.window);
-                assert!(part.tces <= lease.tces_max, "{id}");
+                assert!(part.tces <= lease.quota.tces, "{id}");
             }
             let is_whole = self.model.parts_of(id).all(|(_, part)| !part.has_lost);
             if let Some(growth) = lease.growth.filter(|_| is_whole) {

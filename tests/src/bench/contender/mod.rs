@@ -119,10 +119,12 @@ impl Who {
 }
 
 /// What every contender gets: the same group, the same memory, a window of the same shape.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Place {
     /// The group.
     pub group: GroupNumber,
+    /// One of its devices.
+    pub device: String,
     /// The memory.
     pub memory: MemoryRange,
     /// The system page, which backs it.

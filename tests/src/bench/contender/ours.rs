@@ -12,7 +12,6 @@ use tce_engine::{
     kernel::{ContainerFd, Kernel},
     layout::{Need, WindowChoice},
     lease::{Holder, LeaseId},
-    lingering::Unmapping,
     papr::{BusRequest, Buses, ReturnCode},
     region::RegionId,
     window::Claim,
@@ -45,6 +44,7 @@ impl<K: Kernel> Ours<K> {
     pub(super) fn open(kernel: K, place: Place, load: &Load) -> Result<Self> {
         let mut engine = Engine::open(kernel)?;
         engine.attach(place.group)?;
+        engine.open_device(place.group, &place.device)?;
         let size = place.window.size;
         let choice = WindowChoice {
             slot: place.window.slot,
@@ -56,16 +56,9 @@ impl<K: Kernel> Ours<K> {
         };
         let grant = engine.grant_layout(&[choice])?;
         let window = engine.create_windows(grant)?;
-        let grant = engine.grant_lease(LeaseRequest {
-            holder: Holder::new("bench").context("a holder has a name")?,
-            window: *window.first().context("a layout of one window makes one")?,
-            at: None,
-            size,
-            access: Access::ReadWrite,
-            tces_max: size.pages_up(PAGE).raw(),
-            expires: None,
-            unmapping: Unmapping::Strict,
-        })?;
+        let holder = Holder::new("bench").context("a holder has a name")?;
+        let window = *window.first().context("a layout of one window makes one")?;
+        let grant = engine.grant_lease(LeaseRequest::new(holder, window, size))?;
         let claim = grant.claim();
         let lease = engine.lease(grant)?;
         let registration = load.registration;

@@ -4,7 +4,7 @@ use tce_engine::{
     Error, LeaseRequest,
     access::Access,
     addr::{Bytes, Iova},
-    lease::{EndCause, LeaseId, Timestamp},
+    lease::{EndCause, LeaseId, Quota, Timestamp},
     lingering::{Deferral, Unmapping},
     window::{Window, WindowId},
 };
@@ -47,7 +47,11 @@ impl Run {
         let wanted = LeaseRequest {
             at,
             access: self.dice.pick(&ACCESSES).expect("there are some"),
-            tces_max: if self.dice.one_in(4) { self.dice.roll(60) } else { u64::MAX },
+            quota: if self.dice.one_in(4) {
+                Quota::of_tces(self.dice.roll(60))
+            } else {
+                Quota::NONE
+            },
             unmapping: if is_strict { Unmapping::Strict } else { Unmapping::Deferred(deferral) },
             expires: self.dice.one_in(4).then(|| Timestamp(self.now + self.dice.roll(300))),
             ..request(id, size)
