@@ -5,9 +5,9 @@ use crate::{
     errno::Errno,
     fault::{Call, CallCounts, Fault, Operation},
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, Extension, Fd, GroupFd,
-        GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw, SpaprInfo,
-        SystemFacts, UnmapCall,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EventFd, Extension, Fd,
+        GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
+        SpaprInfo, SystemFacts, UnmapCall,
     },
 };
 
@@ -156,6 +156,32 @@ impl<K: Kernel> Calls<K> {
     pub(crate) fn unmap(&mut self, fd: ContainerFd, call: UnmapCall) -> Result<(), Fault> {
         self.counts.add(Operation::Unmap);
         check(self.kernel.unmap(fd, call), || Call::Unmap(call))
+    }
+
+    pub(crate) fn open_event(&mut self) -> Result<EventFd, Fault> {
+        self.counts.add(Operation::Descriptor);
+        self.kernel.open_event().map_err(|errno| fault(Call::OpenEvent, errno))
+    }
+
+    /// Whether an event has counted anything since it was last asked.
+    pub(crate) fn has_counted(&mut self, event: EventFd) -> Result<bool, Fault> {
+        self.counts.add(Operation::Query);
+        match self.kernel.read_event(event) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(errno) => Err(fault(Call::ReadEvent, errno)),
+        }
+    }
+
+    pub(crate) fn watch_requests(
+        &mut self,
+        device: DeviceFd,
+        address: &str,
+        event: EventFd,
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::DeviceAccess);
+        let raw = self.kernel.watch_requests(device, event);
+        check(raw, || Call::WatchRequests(address.to_owned()))
     }
 
     /// Lets a device start transfers, or not, and reads back that it took effect. A device that does not answer, since

@@ -58,6 +58,9 @@ pub enum Error {
     /// The kernel failed to register a piece of memory, and to take back others.
     #[error(transparent)]
     Registration(#[from] Box<RegistrationFailure>),
+    /// A group has left, and the kernel failed to map again what the others had.
+    #[error(transparent)]
+    Parting(#[from] Box<PartingFailure>),
 }
 
 impl Error {
@@ -68,6 +71,7 @@ impl Error {
             Self::Fault(fault) => Some(fault),
             Self::Batch(failure) => Some(&failure.fault),
             Self::Registration(failure) => Some(&failure.fault),
+            Self::Parting(failure) => Some(&failure.fault),
             Self::Layout(LayoutRefusal::FirmwareHasLess { fault, .. }) => Some(fault),
             _ => None,
         }
@@ -120,9 +124,13 @@ pub enum GroupRefusal {
     OneGroupOnly(GroupNumber),
     /// Detaching one of several groups clears every TCE of the others.
     #[error(
-        "group {0} cannot leave while others stay: the kernel would clear all their mappings with it"
+        "group {0} cannot leave while others stay: the kernel would clear all their mappings with it; if their \
+         devices may be stopped for a moment, let it part instead"
     )]
     OthersPresent(GroupNumber),
+    /// There are no others to part from.
+    #[error("group {0} is the container's last: detach it, which ends every lease")]
+    LastGroup(GroupNumber),
 }
 
 /// Why a batch is not applied.
@@ -212,6 +220,21 @@ pub struct BatchFailure {
     pub fault: Fault,
     /// What became of the batch.
     pub outcome: Undone,
+}
+
+/// A group that left others, some of whose mappings could not be made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "group {group} has left, and with it the kernel cleared the mappings of the others; making them anew failed \
+     ({fault}): {} ranges are quarantined until their leases end", .quarantined.len()
+)]
+pub struct PartingFailure {
+    /// The group that left.
+    pub group: GroupNumber,
+    /// The first call that failed.
+    pub fault: Fault,
+    /// What is not mapped any more.
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// What became of a batch that failed.

@@ -15,11 +15,11 @@ use crate::{
 pub enum Operation {
     /// Opening, asking for or closing descriptors.
     Descriptor,
-    /// `VFIO_CHECK_EXTENSION`, `VFIO_GROUP_GET_STATUS`, `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
+    /// `VFIO_CHECK_EXTENSION`, `VFIO_GROUP_GET_STATUS`, `VFIO_IOMMU_SPAPR_TCE_GET_INFO`, reading events.
     Query,
     /// `VFIO_GROUP_SET_CONTAINER`, `VFIO_SET_IOMMU`, `VFIO_GROUP_UNSET_CONTAINER`.
     Attach,
-    /// Reading or writing a device's registers.
+    /// Reading or writing a device's registers, and what its interrupts do.
     DeviceAccess,
     /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
     Register,
@@ -129,6 +129,12 @@ pub enum Call {
     SetIommu,
     /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
     Info,
+    /// Opening an eventfd.
+    OpenEvent,
+    /// Reading an eventfd.
+    ReadEvent,
+    /// `VFIO_DEVICE_SET_IRQS` of the request event.
+    WatchRequests(String),
     /// Reading or writing the PCI command register.
     CommandRegister(String),
     /// Reading the process's locked memory.
@@ -156,10 +162,13 @@ impl Call {
             | Self::OpenGroup(_)
             | Self::OpenDevice(_)
             | Self::Close(_)
+            | Self::OpenEvent
             | Self::LockedMemory => Operation::Descriptor,
-            Self::CheckExtension(_) | Self::GroupStatus(_) | Self::Info => Operation::Query,
+            Self::CheckExtension(_) | Self::GroupStatus(_) | Self::Info | Self::ReadEvent => {
+                Operation::Query
+            }
             Self::SetContainer(_) | Self::UnsetContainer(_) | Self::SetIommu => Operation::Attach,
-            Self::CommandRegister(_) => Operation::DeviceAccess,
+            Self::CommandRegister(_) | Self::WatchRequests(_) => Operation::DeviceAccess,
             Self::Register(_) => Operation::Register,
             Self::Unregister(_) => Operation::Unregister,
             Self::Create(_) => Operation::Create,
@@ -183,6 +192,11 @@ impl fmt::Display for Call {
             Self::UnsetContainer(group) => write!(f, "VFIO_GROUP_UNSET_CONTAINER of group {group}"),
             Self::SetIommu => f.write_str("VFIO_SET_IOMMU to VFIO_SPAPR_TCE_v2_IOMMU"),
             Self::Info => f.write_str("VFIO_IOMMU_SPAPR_TCE_GET_INFO"),
+            Self::OpenEvent => f.write_str("opening an eventfd"),
+            Self::ReadEvent => f.write_str("reading an eventfd"),
+            Self::WatchRequests(address) => {
+                write!(f, "VFIO_DEVICE_SET_IRQS of the request event of {address}")
+            }
             Self::CommandRegister(address) => write!(f, "the command register of {address}"),
             Self::LockedMemory => f.write_str("reading the locked memory of the process"),
             Self::Register(range) => memory(f, "VFIO_IOMMU_SPAPR_REGISTER_MEMORY", range),

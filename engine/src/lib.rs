@@ -39,7 +39,7 @@ pub mod window;
 pub use crate::{
     engine::{
         Applied, CHARGES_MAX, Charge, ChargeSubject, Closed, Engine, LayoutGrant, LeaseGrant,
-        LeaseRequest, WindowPlan, WindowState,
+        LeaseRequest, Restored, WindowPlan, WindowState,
     },
     error::Error,
     slots::Handle,

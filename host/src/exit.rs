@@ -195,7 +195,7 @@ fn exit_of(error: &Error) -> Exit {
             ) => Exit::Machine,
             _ => Exit::Kernel,
         },
-        Error::Batch(_) | Error::Registration(_) => Exit::Kernel,
+        Error::Batch(_) | Error::Registration(_) | Error::Parting(_) => Exit::Kernel,
         Error::NoBackend
         | Error::Layout(_)
         | Error::Region(_)

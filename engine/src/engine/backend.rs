@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     addr::{Bytes, PageShift, Pages},
     facts::{ContainerFacts, Slot},
-    kernel::{DeviceFd, Fd, GroupFd, GroupNumber},
+    kernel::{DeviceFd, EventFd, Fd, GroupFd, GroupNumber},
     layout::{Layouts, SlotUse},
     lease::LeaseId,
     region::RegionId,
@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) number: GroupNumber,
     pub(super) fd: GroupFd,
     pub(super) devices: Vec<Device>,
+    /// What counts when the kernel wants one of its devices back; there is one as soon as a device is open.
+    pub(super) requests: Option<EventFd>,
 }
 
 /// Whether the kernel has made a window yet: the default one comes into being at its first use.
@@ -131,7 +133,8 @@ impl Backend {
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Fd> {
         let devices = self.devices().map(|device| device.fd.fd());
-        devices.chain(self.groups.iter().map(|group| group.fd.fd()))
+        let events = self.groups.iter().filter_map(|group| Some(group.requests?.fd()));
+        devices.chain(events).chain(self.groups.iter().map(|group| group.fd.fd()))
     }
 
     pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {

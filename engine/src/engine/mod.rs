@@ -1,11 +1,12 @@
 //! The engine: one owner of one container.
 //!
-//! Its parts, by what they do: `groups` (authority comes and goes), `memory` (regions), `windows` (layouts become
+//! Its parts, by what they do: `groups` (authority comes and goes), `devices` (watched and made quiet), `memory` (regions), `windows` (layouts become
 //! windows), `leases` (rights to ranges of windows), `batch` (edits become calls), `ledger` (what is mapped, noted).
 
 mod backend;
 mod batch;
 mod deferred;
+mod devices;
 mod groups;
 mod growth;
 mod leases;
@@ -29,7 +30,7 @@ use crate::{
 
 use self::{backend::Backend, platform::Platform};
 pub use self::{
-    backend::WindowState, batch::Applied, batch::WindowPlan, leases::LeaseGrant,
+    backend::WindowState, batch::Applied, batch::WindowPlan, groups::Restored, leases::LeaseGrant,
     leases::LeaseRequest, windows::LayoutGrant,
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{slots::Slots, window::WindowId};
+use crate::{kernel::GroupNumber, slots::Slots, window::WindowId};
 
 use super::{LEASES_MAX, Lease, LeaseId, LeaseRefusal, LeaseState, LeaseStep, Timestamp};
 
@@ -94,6 +94,14 @@ impl Leases {
 
     pub(crate) fn get_mut(&mut self, id: LeaseId) -> &mut Lease {
         self.slots.get_mut(id.0).expect("a known lease")
+    }
+
+    /// Notes that no lease is for a group any more.
+    pub(crate) fn forget_group(&mut self, group: GroupNumber) {
+        let live: Vec<LeaseId> = self.live().map(|(id, _)| id).collect();
+        for id in live {
+            self.get_mut(id).groups.retain(|other| *other != group);
+        }
     }
 
     /// Whether a lease and what it is a part of may make more edits now.

@@ -186,7 +186,7 @@ fn only_a_fresh_container_is_adopted() {
     let used = GroupRefusal::ContainerInUse { fd: container.raw() };
     let adopted = Engine::adopt(bench.machine.kernel(), container).map(|_| ());
     assert_eq!(adopted, Err(Error::Group(used)));
-    assert_eq!(bench.machine.descriptors().len(), 5, "what is refused stays its owner's");
+    assert_eq!(bench.machine.descriptors().len(), 6, "what is refused stays its owner's");
     kernel.close(other).expect("it is open");
     kernel.close(group.fd()).expect("it is open");
     let fresh = kernel.open_container().expect("a descriptor").fd();

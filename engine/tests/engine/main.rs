@@ -13,6 +13,7 @@ mod growth;
 mod leases;
 mod order;
 mod papr;
+mod parting;
 mod refusals;
 mod regions;
 mod simulation;

@@ -35,7 +35,7 @@ impl Witness {
             Call::OpenGroup { .. } => return self.opened(event, GROUP),
             Call::OpenDevice { .. } => return self.opened(event, DEVICE),
             Call::Close { fd } => self.open.remove(&fd).unwrap_or("close something else"),
-            Call::UnsetContainer { .. } => "unset",
+            Call::UnsetContainer { .. } => self.under_dma("unset", "unset under DMA"),
             Call::Unregister { .. } => self.under_dma("unregister", "unregister under DMA"),
             Call::Remove { .. } => self.under_dma("remove", "remove under DMA"),
             Call::Unmap { .. } => self.under_dma("unmap", "unmap under DMA"),
@@ -104,9 +104,11 @@ fn everything_is_taken_down_in_the_fixed_order() {
         "remove",
         "remove",
         "close device",
+        "close something else",
         "unset",
         "close group",
         "close device",
+        "close something else",
         "unset",
         "close group",
         "close container",
@@ -122,6 +124,13 @@ fn devices_are_quiet_before_a_lease_is_unmapped() {
     engine.resume_devices().expect("the other lease goes on");
     engine.revoke(leases[1]).expect("nothing fails");
     assert_eq!(*log.borrow(), ["unmap", "unmap"]);
+}
+
+#[test]
+fn devices_of_all_groups_are_quiet_when_one_group_leaves() {
+    let (machine, mut engine, _, log) = busy();
+    engine.part(machine.groups()[1]).expect("nothing fails");
+    assert_eq!(*log.borrow(), ["close device", "close something else", "unset", "close group"]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Registration(failure) => {
             failure.fault.remedy().or_else(|| unexplained(&failure.fault))
         }
+        Error::Parting(failure) => failure.fault.remedy().or_else(|| unexplained(&failure.fault)),
         Error::Group(refusal) => group(refusal),
         Error::Lease(refusal) | Error::Edit(EditRefusal::Lease { refusal, .. }) => lease(refusal),
         Error::Edit(EditRefusal::Claim { refusal, .. }) => claim(refusal),

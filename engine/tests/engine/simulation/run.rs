@@ -235,6 +235,6 @@ const fn must_make_no_call(error: &Error) -> bool {
         | Error::Growth(_)
         | Error::Addresses(_)
         | Error::Edit(_) => true,
-        Error::Fault(_) | Error::Batch(_) | Error::Registration(_) => false,
+        Error::Fault(_) | Error::Batch(_) | Error::Registration(_) | Error::Parting(_) => false,
     }
 }

@@ -1,0 +1,186 @@
+//! Groups leave: the last one with all there is, one of several without harm to the others.
+
+use crate::{
+    edit::Wish,
+    errno::Errno,
+    error::{Error, GroupRefusal, PartingFailure, Quarantined},
+    fault::Fault,
+    kernel::{GroupFd, GroupNumber, Kernel},
+    lease::{EndCause, LeaseId, News, Timestamp},
+    plan::{PlannedCall, plan},
+    table::{MappedRun, Table},
+    window::WindowId,
+};
+
+use super::super::{Engine, State};
+
+/// What a group's leaving took for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// `MAP_DMA` calls that made their mappings anew.
+    pub map_calls: u64,
+    /// TCEs that they have.
+    pub tces: u64,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Lets the last group go, and with it the backend: every lease ends, every region and window goes.
+    ///
+    /// # Errors
+    /// [`GroupRefusal::OthersPresent`] while there are other groups, since the kernel would clear their mappings
+    /// (`tce_iommu_release_ownership`); [`Error::Fault`] if a call fails, after which this can be called again.
+    pub fn detach(&mut self, group: GroupNumber) -> Result<(), Error> {
+        self.attached(group)?;
+        if self.backend()?.groups.len() > 1 {
+            return Err(GroupRefusal::OthersPresent(group).into());
+        }
+        self.take_down(EndCause::LastGroupLeft(group))?;
+        self.release_group(group)
+    }
+
+    /// Lets one of several groups go. The kernel clears every mapping of the container with it
+    /// (`tce_iommu_release_ownership`), so all devices are made quiet, and the mappings of the leases that stay are made
+    /// anew afterwards. Leases that are for this group alone end. The devices stay quiet:
+    /// [`Engine::resume_devices`].
+    ///
+    /// # Errors
+    /// [`GroupRefusal::LastGroup`]; [`Error::Fault`] if a call failed before the group had left, after which this can be
+    /// called again; [`Error::Parting`] if it has left, and some mappings could not be made anew.
+    pub fn part(&mut self, group: GroupNumber) -> Result<Restored, Error> {
+        self.attached(group)?;
+        if self.backend()?.groups.len() == 1 {
+            return Err(GroupRefusal::LastGroup(group).into());
+        }
+        self.end_where(EndCause::GroupLeft(group), |lease| lease.groups == [group])?;
+        self.quiesce_devices()?;
+        // What lingers would be made anew as well, although nobody wants it.
+        self.flush_all(Timestamp(0))?;
+        let released = self.release_group(group);
+        if self.attached(group).is_ok() {
+            return released.map(|()| Restored::default());
+        }
+        let restored = self.restore(group);
+        self.tell_leases_of(group, &News::GroupLeft(group));
+        self.leases.forget_group(group);
+        released?;
+        restored
+    }
+
+    /// Makes anew what the tables say is mapped, where the kernel has nothing now.
+    fn restore(&mut self, group: GroupNumber) -> Result<Restored, Error> {
+        let mut restored = Restored::default();
+        let (mut first, mut quarantined) = (None, Vec::new());
+        for (window, call) in self.calls_to_restore()? {
+            match self.make(window, call) {
+                Ok(()) => {
+                    restored.map_calls += 1;
+                    restored.tces += call.pages;
+                }
+                Err(fault) => {
+                    quarantined.extend(self.quarantine_lost(window, call, &fault));
+                    first.get_or_insert(fault);
+                }
+            }
+        }
+        match first {
+            None => Ok(restored),
+            Some(fault) => Err(Box::new(PartingFailure { group, fault, quarantined }).into()),
+        }
+    }
+
+    /// Where something is quarantined its lease keeps what the kernel left of it.
+    fn calls_to_restore(&self) -> Result<Vec<(WindowId, PlannedCall)>, Error> {
+        let mut calls = Vec::new();
+        for state in self.backend()?.windows() {
+            let runs = state.table.within(0, u64::MAX);
+            let wish = |run: MappedRun| Wish {
+                first: run.first,
+                end: run.end(),
+                target: Some(run.target),
+            };
+            let wishes: Vec<Wish> = runs.map(wish).collect();
+            let fresh = Table::new(state.window.page);
+            let plan = plan(&fresh, &wishes);
+            calls.extend(plan.calls.into_iter().map(|call| (state.window.id, call)));
+        }
+        Ok(calls)
+    }
+
+    /// Closes to edits what a call did not map again, lease by lease.
+    fn quarantine_lost(
+        &mut self,
+        window: WindowId,
+        call: PlannedCall,
+        fault: &Fault,
+    ) -> Vec<Quarantined> {
+        let live = self.leases.live();
+        let concerned = live.filter_map(|(id, lease)| {
+            let run = lease.part(window)?.run;
+            let (first, end) = (run.first().max(call.first), run.end().min(call.end()));
+            (first < end).then_some((id, first, end))
+        });
+        let concerned: Vec<(LeaseId, u64, u64)> = concerned.collect();
+        let mut quarantined = Vec::new();
+        for (lease, first, end) in concerned {
+            let backend = self.backend_mut().expect("others stay");
+            let state = backend.window_mut(window).expect("a window outlives its leases");
+            let regions = state.table.within(first, end).map(|run| run.target.region).collect();
+            let claim = state.quarantine(lease, (first, end), regions);
+            self.tell(lease, News::Quarantined(claim));
+            quarantined.push(Quarantined { window, claim, fault: fault.clone() });
+        }
+        quarantined
+    }
+
+    /// Takes everything down and lets every group go.
+    pub(in super::super) fn detach_all(&mut self) -> Result<(), Error> {
+        if self.backend().is_err() {
+            return Ok(());
+        }
+        self.take_down(EndCause::Revoked)?;
+        while let Ok(backend) = self.backend() {
+            let newest = backend.groups.last().expect("a backend has a group").number;
+            self.release_group(newest)?;
+        }
+        Ok(())
+    }
+
+    /// In the fixed order: leases closed to edits, devices quiet, leases unmapped, memory unregistered, windows
+    /// removed.
+    fn take_down(&mut self, cause: EndCause) -> Result<(), Error> {
+        let live: Vec<LeaseId> = self.leases.live().map(|(id, _)| id).collect();
+        self.end_leases(&live, cause)?;
+        self.unregister_all()?;
+        self.remove_windows()
+    }
+
+    /// Closes the group's devices, takes it out of the container and closes it. It has left unless the kernel fails to
+    /// let it go.
+    fn release_group(&mut self, number: GroupNumber) -> Result<(), Error> {
+        // Linux lets go of a descriptor even if closing it fails, so it is not tried again.
+        while let Some(device) = self.attached(number)?.devices.pop() {
+            self.calls.close(device.fd.fd(), "device")?;
+        }
+        if let Some(requests) = self.attached(number)?.requests.take() {
+            self.calls.close(requests.fd(), "event")?;
+        }
+        let fd = self.attached(number)?.fd;
+        self.unset(fd, number)?;
+        let closed = self.calls.close(fd.fd(), "group");
+        let backend = self.backend_mut()?;
+        backend.groups.retain(|group| group.number != number);
+        if backend.groups.is_empty() {
+            self.state = State::Bare;
+        }
+        Ok(closed?)
+    }
+
+    /// Takes a group out. If the kernel wanted it back, it has done so itself as soon as the last device was closed
+    /// (`vfio_device_remove_group`), and finds no container now.
+    fn unset(&mut self, fd: GroupFd, number: GroupNumber) -> Result<(), Fault> {
+        match self.calls.unset_container(fd, number) {
+            Err(fault) if fault.errno() == Some(Errno::EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+}
