@@ -231,12 +231,32 @@ impl<K: Kernel> Calls<K> {
         let charged = after.map(|after| after.checked_sub(before).unwrap_or_default());
         Ok(Charged { result, charged })
     }
+
+    /// Makes a call and tells what it gave back. The call is made whether or not that can be read: what is taken down
+    /// waits for nothing.
+    pub(crate) fn released<T>(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Released<T> {
+        let before = self.locked().ok();
+        let result = call(self);
+        let after = self.locked().ok();
+        let read = before.zip(after);
+        let released = read.map(|(before, after)| before.locked.checked_sub(after.locked));
+        Released { result, released: released.map(Option::unwrap_or_default) }
+    }
 }
 
 /// A call that was made, and by how much the process's locked memory has grown with it, if that could be read.
 pub(crate) struct Charged<T> {
     pub(crate) result: Result<T, Fault>,
     pub(crate) charged: Option<Bytes>,
+}
+
+/// A call that was made, and by how much the process's locked memory has shrunk with it, if that could be read.
+pub(crate) struct Released<T> {
+    pub(crate) result: Result<T, Fault>,
+    pub(crate) released: Option<Bytes>,
 }
 
 fn fault(call: Call, errno: Errno) -> Fault {

@@ -12,6 +12,7 @@ use crate::{
     addr::{Bytes, Iova, PageShift, Pages},
     geometry::Geometry,
     kernel::{Platform, SpaprInfo, SystemFacts},
+    room::Room,
 };
 
 /// The second window's start on both platforms: `pnv_pci_ioda2_setup_dma_pe`'s bypass base, QEMU's `dma64_win_addr`.
@@ -195,13 +196,11 @@ impl ContainerFacts {
         }
     }
 
-    /// How many bytes between `start` and `start + size` are reserved.
+    /// How many bytes between `start` and `start + size` leases and mappings can have: whole pages of this size that no
+    /// reserved range touches.
     #[must_use]
-    pub fn reserved_within(&self, start: Iova, size: Bytes) -> Bytes {
-        self.reserved
-            .iter()
-            .map(|range| range.overlap(start, size))
-            .fold(Bytes::ZERO, Bytes::saturating_add)
+    pub fn usable_within(&self, start: Iova, size: Bytes, page: PageShift) -> Bytes {
+        Room::of(start, size, &self.reserved).in_pages(page).size()
     }
 }
 

@@ -76,8 +76,8 @@ pub struct Region {
     parts: Box<[BackedPart]>,
     /// In ascending order, without gaps.
     pieces: Box<[Piece]>,
-    /// The kernel has the first so many pieces.
-    pieces_registered: usize,
+    /// What each piece has charged that the kernel has, if that could be read: those of the first so many.
+    charges: Vec<Option<Bytes>>,
     state: RegionState,
 }
 
@@ -101,7 +101,7 @@ impl Region {
             users: 1,
             parts,
             pieces,
-            pieces_registered: 0,
+            charges: Vec::new(),
             state: RegionState::Registering,
         })
     }
@@ -115,7 +115,7 @@ impl Region {
     /// The pieces that the kernel has.
     #[must_use]
     pub fn registered_pieces(&self) -> &[Piece] {
-        self.pieces.get(..self.pieces_registered).unwrap_or_default()
+        self.pieces.get(..self.charges.len()).unwrap_or_default()
     }
 
     /// How much of it the kernel has.
@@ -166,22 +166,23 @@ impl Region {
     }
 
     fn next_piece(&self) -> Option<Piece> {
-        self.pieces.get(self.pieces_registered).copied()
+        self.pieces.get(self.charges.len()).copied()
     }
 
-    fn newest_piece(&self) -> Option<Piece> {
-        self.registered_pieces().last().copied()
+    /// The newest registered piece, with what it has charged.
+    fn newest_piece(&self) -> Option<(Piece, Option<Bytes>)> {
+        self.registered_pieces().last().copied().zip(self.charges.last().copied())
     }
 
-    fn add_piece(&mut self) {
-        self.pieces_registered += 1;
-        if self.pieces_registered == self.pieces.len() {
+    fn add_piece(&mut self, charged: Option<Bytes>) {
+        self.charges.push(charged);
+        if self.charges.len() == self.pieces.len() {
             self.state = RegionState::Registered;
         }
     }
 
     fn remove_piece(&mut self) {
-        self.pieces_registered -= 1;
+        self.charges.pop();
         self.state = RegionState::Leaving;
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     addr::{Bytes, PageShift},
-    calls::Charged,
+    calls::{Charged, Released},
     error::{Error, RegistrationFailure},
     fault::Fault,
     kernel::{Kernel, MemoryRange},
@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
         let Charged { result, charged } =
             self.calls.charged(|calls| calls.register(container, piece.range))?;
         result?;
-        self.regions.add_piece(id);
+        self.regions.add_piece(id, charged);
         self.note_charge(ChargeSubject::Region(id), piece.range.size, charged);
         Ok(())
     }
@@ -133,7 +133,8 @@ impl<K: Kernel> Engine<K> {
         self.unregister(registration.region())
     }
 
-    /// Takes one user away from a region. The last one unregisters it, the newest piece first.
+    /// Takes one user away from a region. The last one unregisters it, the newest piece first. What the kernel goes on
+    /// charging for although it said yes is noted ([`ChargeSubject::LeakedMemory`], [`Engine::leaked`]).
     ///
     /// # Errors
     /// [`RegionRefusal::Mapped`] while a TCE points into it or may do so: the kernel would say yes and leak.
@@ -164,12 +165,28 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn unregister_pieces(&mut self, id: RegionId) -> Result<(), Fault> {
-        let container = self.container();
-        while let Some(piece) = self.regions.newest_piece(id) {
-            self.calls.unregister(container, piece.range)?;
-            self.regions.remove_piece(id);
+        while let Some((piece, charged)) = self.regions.newest_piece(id) {
+            self.unregister_piece(id, piece, charged)?;
         }
         self.regions.remove(id);
+        Ok(())
+    }
+
+    /// Unregisters a piece, and notes what of its charge the kernel did not give back: it says yes and leaks what it
+    /// counts as mapped (`tce_iommu_unregister_pages`). A piece that charged nothing owes nothing.
+    fn unregister_piece(
+        &mut self,
+        id: RegionId,
+        piece: Piece,
+        charged: Option<Bytes>,
+    ) -> Result<(), Fault> {
+        let container = self.container();
+        let Released { result, released } =
+            self.calls.released(|calls| calls.unregister(container, piece.range));
+        result?;
+        self.regions.remove_piece(id);
+        let kept = charged.zip(released).and_then(|(charged, back)| charged.checked_sub(back));
+        self.note_charge(ChargeSubject::LeakedMemory(id), Bytes::ZERO, kept);
         Ok(())
     }
 

@@ -45,6 +45,21 @@ pub enum ChargeSubject {
     DefaultWindow,
     /// A window that the kernel did not make but charged all the same (`tce_iommu_create_table`).
     Leaked,
+    /// A region that was unregistered and is charged all the same, of which the kernel goes on counting TCEs
+    /// (`tce_iommu_unregister_pages`). Memory that another container of the process has registered as well, and
+    /// charges of other threads during the call, cannot be told apart from that.
+    LeakedMemory(RegionId),
+}
+
+impl ChargeSubject {
+    /// Whether nothing that is there is charged for.
+    #[must_use]
+    pub const fn is_leak(self) -> bool {
+        match self {
+            Self::Leaked | Self::LeakedMemory(_) => true,
+            Self::Region(_) | Self::Window(_) | Self::DefaultWindow => false,
+        }
+    }
 }
 
 /// The most charges that are remembered.
@@ -68,6 +83,8 @@ pub struct Closed {
     pub locked: Bytes,
     /// Pinned memory beyond what it had then.
     pub pinned: Bytes,
+    /// What [`Engine::leaked`] said at the end.
+    pub leaked: Bytes,
     /// The kernel calls of the engine's whole life.
     pub calls: CallCounts,
     /// What happened to leases and [`Engine::take_events`] had not told yet.
@@ -250,6 +267,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Closed {
             locked: now.locked.checked_sub(self.baseline.locked).unwrap_or_default(),
             pinned: now.pinned.checked_sub(self.baseline.pinned).unwrap_or_default(),
+            leaked: self.leaked(),
             calls: self.calls.counts().clone(),
             events: self.take_events(),
         })
@@ -257,7 +275,7 @@ impl<K: Kernel> Engine<K> {
 
     fn note_charge(&mut self, subject: ChargeSubject, predicted: Bytes, charged: Option<Bytes>) {
         let Some(charged) = charged else { return };
-        if subject == ChargeSubject::Leaked {
+        if subject.is_leak() {
             if charged.is_zero() {
                 return;
             }

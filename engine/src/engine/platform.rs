@@ -40,7 +40,7 @@ impl Platform {
         self.given_up.push_back(group);
     }
 
-    /// A charge that nothing takes back as long as the process lives.
+    /// A charge that stays as long as the process lives.
     pub(super) fn note_leak(&mut self, charged: Bytes) {
         self.leaked = self.leaked.saturating_add(charged);
     }

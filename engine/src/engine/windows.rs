@@ -139,8 +139,11 @@ impl<K: Kernel> Engine<K> {
         self.take_out(window)
     }
 
-    /// The charges of windows that the kernel did not make and counts all the same, as far as they could be read. They
-    /// stay as long as the process lives, and count against its limit.
+    /// The charges of windows that the kernel did not make, and of memory that it kept when it was unregistered, as far
+    /// as they could be read ([`ChargeSubject::Leaked`], [`ChargeSubject::LeakedMemory`]). They stay as long as the
+    /// process lives, and count against its limit; what comes back of memory that is registered again is not taken off.
+    /// Memory that another container of the process has registered as well counts when this one, if it was charged for
+    /// it, lets go first: the kernel does not tell that from a leak.
     #[must_use]
     pub const fn leaked(&self) -> Bytes {
         self.platform.leaked()

@@ -19,9 +19,10 @@ fn info(page_sizes: u64) -> SpaprInfo {
 fn powernv_reserves_the_32_bit_mmio_behind_the_default_window() {
     let facts = ContainerFacts::new(&info(0x4021_1000), &system(Platform::Powernv), true);
     let facts = facts.expect("dynamic windows");
-    assert_eq!(facts.reserved_within(Iova::new(0), Bytes::gib(2)), Bytes::ZERO);
-    assert_eq!(facts.reserved_within(Iova::new(0), Bytes::gib(8)), Bytes::gib(2));
-    assert_eq!(facts.reserved_within(facts.slot_start(Slot::One), Bytes::gib(8)), Bytes::ZERO);
+    let usable = |start, gib| facts.usable_within(start, Bytes::gib(gib), PageShift::K64);
+    assert_eq!(usable(Iova::new(0), 2), Bytes::gib(2));
+    assert_eq!(usable(Iova::new(0), 8), Bytes::gib(6));
+    assert_eq!(usable(facts.slot_start(Slot::One), 8), Bytes::gib(8));
     let shifts: Vec<u8> = facts.page_shifts.iter().map(|page| page.raw()).collect();
     assert_eq!(shifts, [12, 16, 21, 30]);
 }
@@ -78,8 +79,10 @@ fn ranges_of_the_embedders_are_reserved_beside_the_platforms_and_nothing_twice()
     ];
     assert_eq!(all, expected);
     assert_eq!(facts.reserved[1].what, "mmio-32bit");
-    let taken = facts.reserved_within(Iova::new(0), Bytes::gib(8));
-    assert_eq!(taken.raw(), 2 * gib + 0x4_0000);
+    let usable = |page| facts.usable_within(Iova::new(0), Bytes::gib(8), page).raw();
+    assert_eq!(usable(PageShift::K4), 6 * gib - 0x4_0000);
+    // Of 2M pages, the one below the 32-bit MMIO and the one behind it are touched.
+    assert_eq!(usable(PageShift::M2), 6 * gib - 0x40_0000);
 }
 
 #[test]

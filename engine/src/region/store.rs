@@ -86,14 +86,15 @@ impl Regions {
         Ok(region.next_piece())
     }
 
-    /// The piece that is to be unregistered next; `None` if none is registered.
-    pub(crate) fn newest_piece(&self, id: RegionId) -> Option<Piece> {
+    /// The piece that is to be unregistered next, with what it has charged if that could be read; `None` if none is
+    /// registered.
+    pub(crate) fn newest_piece(&self, id: RegionId) -> Option<(Piece, Option<Bytes>)> {
         self.get(id).ok().and_then(Region::newest_piece)
     }
 
-    /// Notes that the next piece is registered.
-    pub(crate) fn add_piece(&mut self, id: RegionId) {
-        self.live(id).add_piece();
+    /// Notes that the next piece is registered, and what it has charged if that could be read.
+    pub(crate) fn add_piece(&mut self, id: RegionId, charged: Option<Bytes>) {
+        self.live(id).add_piece(charged);
     }
 
     /// Notes that the newest piece is registered no more.

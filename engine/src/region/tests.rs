@@ -35,7 +35,7 @@ fn uniform(address: u64, size: u64, backing: PageShift) -> Region {
 fn insert(regions: &mut Regions, region: Region) -> RegionId {
     let pieces = region.pieces().len();
     let id = regions.insert(region);
-    (0..pieces).for_each(|_| regions.add_piece(id));
+    (0..pieces).for_each(|_| regions.add_piece(id, None));
     id
 }
 
@@ -128,7 +128,7 @@ fn a_region_can_be_shared_and_mapped_only_while_all_of_it_is_registered() {
         let refusal = RegionRefusal::Registering { region: id, registered, size };
         assert_eq!(locate(&regions), Err(refusal));
         assert_eq!(regions.admit(&wanted), Err(refusal));
-        regions.add_piece(id);
+        regions.add_piece(id, None);
     }
     assert_eq!(locate(&regions), Ok(HostAddr::new(0x10_0000)));
     regions.remove_piece(id);

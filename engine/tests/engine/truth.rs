@@ -142,8 +142,7 @@ fn assert_regions(machine: &SimMachine, engine: &Engine<SimKernel>) {
 #[track_caller]
 fn assert_charges(machine: &SimMachine, engine: &Engine<SimKernel>) {
     for charge in engine.charges() {
-        let is_leak = charge.subject == ChargeSubject::Leaked;
-        assert!(is_leak || charge.predicted == charge.charged, "{charge:?}");
+        assert!(charge.subject.is_leak() || charge.predicted == charge.charged, "{charge:?}");
     }
     let leaked = engine.charges().iter().filter(|it| it.subject == ChargeSubject::Leaked);
     let leaked = leaked.map(|charge| charge.charged.raw()).sum::<u64>();

@@ -60,7 +60,7 @@ pub(super) fn check_holdable(
         };
         if !candidates.iter().any(holds) {
             return Err(unreachable(job, layouts, group)
-                .unwrap_or_else(|| unholdable(candidates, group, demand)));
+                .unwrap_or_else(|| unholdable(layouts, candidates, group, demand)));
         }
     }
     Ok(())
@@ -78,8 +78,7 @@ fn unreachable(job: &Job, layouts: &Layouts<'_>, group: &PageGroup) -> Option<Fa
         let taken = reserved
             .find(|it| at < it.start.checked_add(it.size).unwrap_or(it.start) && it.start < end);
         if let Some(taken) = taken {
-            let why =
-                format!("{} from {} are reserved for {}", taken.size, taken.start, taken.what);
+            let why = format!("{} from {} are reserved ({})", taken.size, taken.start, taken.what);
             return Some((region, at, why));
         }
         let last = end.offset_from(Iova::new(1)).map(|last| Iova::new(last.raw()));
@@ -91,7 +90,12 @@ fn unreachable(job: &Job, layouts: &Layouts<'_>, group: &PageGroup) -> Option<Fa
     Some(Failure::new(Exit::Job, what).with("choose another `at`, or leave it to the engine"))
 }
 
-fn unholdable(candidates: &[Candidate], group: &PageGroup, demand: &wit::Demand) -> Failure {
+fn unholdable(
+    layouts: &Layouts<'_>,
+    candidates: &[Candidate],
+    group: &PageGroup,
+    demand: &wit::Demand,
+) -> Failure {
     let sizes = group.regions.iter().map(|index| Bytes::new(demand.regions[*index].size));
     let needed = sizes.fold(Bytes::ZERO, Bytes::saturating_add);
     let largest = candidates.iter().map(|candidate| candidate.size).max();
@@ -101,11 +105,20 @@ fn unholdable(candidates: &[Candidate], group: &PageGroup, demand: &wit::Demand)
             format!("the largest that the devices can reach has {size}, reserved ranges included")
         },
     );
+    let bound = layouts.facts.dynamic_tces_max.map_or_else(String::new, |tces_max| {
+        format!("; a dynamic window of this partition has {tces_max} TCEs at most")
+    });
     Failure::new(
         Exit::Job,
-        format!("no window can hold the demand of {needed} in pages of {} or less: {largest}", group.page),
+        format!(
+            "no window can hold the demand of {needed} in pages of {} or less: {largest}{bound}",
+            group.page
+        ),
     )
-    .with("ask for less memory, use larger pages, or widen device-mask-bits if the device can do more")
+    .with(
+        "ask for less memory, use larger pages, widen device-mask-bits if the device can do more, \
+         or raise dynamic-tces if the partition has more",
+    )
 }
 
 /// Refuses a demand whose memory and smallest tables do not fit the locked-memory limit.
@@ -146,13 +159,12 @@ pub(super) fn lease_size(lease: &LeasePlan, page: PageShift) -> Result<Bytes, Fa
     })
 }
 
-/// What of a window neither reserved ranges nor the leases planned so far take.
+/// What of a window neither reserved ranges nor the leases planned so far take, in whole pages.
 pub(super) fn unleased(
     layouts: &Layouts<'_>,
     window: &Candidate,
     planned: impl Iterator<Item = Bytes>,
 ) -> Bytes {
-    let reserved = layouts.facts.reserved_within(window.start, window.size);
-    let taken = planned.fold(reserved, Bytes::saturating_add);
-    window.size.checked_sub(taken).unwrap_or_default()
+    let usable = layouts.facts.usable_within(window.start, window.size, window.page);
+    usable.checked_sub(planned.fold(Bytes::ZERO, Bytes::saturating_add)).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     kernel::Kernel,
     lease::{LeaseId, LeasePart, LeaseRefusal, LeaseStep},
-    window::{Claim, Run, WindowId},
+    window::{Claim, Run, Window, WindowId},
 };
 
 use super::super::{Engine, backend::WindowState};
@@ -18,15 +18,16 @@ struct Ground<'a> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// How many bytes of a window neither a lease nor a reserved range takes.
+    /// How many bytes of a window leases can still have, not always in one piece: whole pages that neither a lease nor a
+    /// reserved range touches.
     #[must_use]
     pub fn unleased(&self, id: WindowId) -> Bytes {
         let Ok(backend) = self.backend() else { return Bytes::ZERO };
         let Some(state) = backend.window(id) else { return Bytes::ZERO };
-        let (start, size) = (state.window.start, state.window.size);
+        let Window { start, size, page, .. } = state.window;
         let leased = self.leased_of(id).map(|part| part.claim.size);
-        let taken = leased.fold(backend.facts.reserved_within(start, size), Bytes::saturating_add);
-        size.checked_sub(taken).unwrap_or_default()
+        let leased = leased.fold(Bytes::ZERO, Bytes::saturating_add);
+        backend.facts.usable_within(start, size, page).saturating_sub(leased)
     }
 
     /// What of a window is leased. Sub-leases lie within it.

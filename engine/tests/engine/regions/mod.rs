@@ -4,5 +4,6 @@ mod bench;
 mod chunks;
 mod containment;
 mod faults;
+mod leaks;
 mod sharing;
 mod simulation;

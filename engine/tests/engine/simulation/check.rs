@@ -267,8 +267,7 @@ impl Run {
         let charges = self.engine.charges();
         let new = charges.get(self.charges_seen..).unwrap_or(charges);
         for charge in new {
-            let is_leak = charge.subject == ChargeSubject::Leaked;
-            if !is_leak && charge.predicted != charge.charged {
+            if !charge.subject.is_leak() && charge.predicted != charge.charged {
                 assert!(matches!(charge.subject, ChargeSubject::Region(_)), "{charge:?}");
                 assert!(charge.charged.is_zero() && self.revived < self.watch.borrow().revived);
                 self.revived += 1;
@@ -277,8 +276,9 @@ impl Run {
         self.charges_seen = charges.len();
         let watch = self.watch.borrow();
         let leaked = self.leaked_before + self.engine.leaked().raw();
-        assert!(leaked <= watch.leaked_tables);
-        assert!(leaked == watch.leaked_tables || watch.unread > 0, "a leak was not noted");
+        let kept = watch.kept();
+        assert!(leaked <= kept, "{leaked} leaked, {kept} were kept");
+        assert!(leaked == kept || watch.unread > 0, "a leak was not noted");
         let regions = self.machine.regions().into_iter();
         let regions: u64 = regions.map(|region| region.range.size.raw()).sum();
         let tables = self.tables_charge();

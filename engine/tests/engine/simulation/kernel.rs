@@ -98,16 +98,16 @@ impl Kernel for WatchedKernel {
     }
 
     fn register(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        let fired = self.watch.borrow_mut().meet(Operation::Register);
+        let (fired, before) = self.watch.borrow_mut().before_register();
         let raw = self.kernel.register(container, memory);
-        self.watch.borrow_mut().after_register(memory, fired, raw);
+        self.watch.borrow_mut().after_register(memory, fired, before, raw);
         raw
     }
 
     fn unregister(&mut self, container: ContainerFd, memory: MemoryRange) -> Raw {
-        let fired = self.watch.borrow_mut().before_unregister(container, memory);
+        let (fired, before) = self.watch.borrow_mut().before_unregister(container, memory);
         let raw = self.kernel.unregister(container, memory);
-        self.watch.borrow_mut().after_unregister(memory, fired, raw);
+        self.watch.borrow_mut().after_unregister(memory, fired, before, raw);
         raw
     }
 

@@ -128,13 +128,18 @@ impl Run {
         let kernel = WatchedKernel::new(self.machine.kernel(), self.watch.clone());
         let next = Engine::open(kernel)?;
         let old = std::mem::replace(&mut self.engine, next);
-        self.leaked_before += old.leaked().raw();
+        let (leaked, kept) = (old.leaked().raw(), self.watch.borrow().kept());
         let closed = if self.dice.one_in(2) {
             self.close(old)
         } else {
+            self.leaked_before += leaked;
             drop(old);
             Ok(())
         };
+        if closed.is_err() {
+            // What it has noted on the way is gone with it.
+            self.leaked_before += leaked + self.watch.borrow().kept() - kept;
+        }
         self.forget_handles();
         assert_nothing_left(&self.machine, &self.watch.borrow());
         assert_eq!(self.machine.descriptors().len(), 1, "the new container");
@@ -144,6 +149,7 @@ impl Run {
     /// In order: every lease that was there ends, and is told of.
     fn close(&mut self, engine: Engine<WatchedKernel>) -> Result<(), Error> {
         let closed = engine.close()?;
+        self.leaked_before += closed.leaked.raw();
         for event in closed.events {
             let Some(told) = event.end() else { continue };
             let is_live = self.model.parts_of(event.lease).next().is_some();

@@ -64,6 +64,10 @@ pub(super) struct Watch {
     pub(super) leaked: BTreeSet<u64>,
     /// What failed creations have charged.
     pub(super) leaked_tables: u64,
+    /// What each registration has charged, by start.
+    charged: BTreeMap<u64, u64>,
+    /// What of that was not given back by an unregistration that succeeded.
+    kept_memory: u64,
     /// Registrations that found a region that had leaked: they charge nothing.
     pub(super) revived: u64,
     /// The first thing that was wrong. A kernel must not panic while it is dropped, so it is kept.
@@ -89,6 +93,8 @@ impl Watch {
             excess: BTreeMap::new(),
             leaked: BTreeSet::new(),
             leaked_tables: 0,
+            charged: BTreeMap::new(),
+            kept_memory: 0,
             revived: 0,
             finding: None,
         }
@@ -231,10 +237,21 @@ impl Watch {
         found.map(|region| region.range.address.raw())
     }
 
-    pub(super) fn after_register(&mut self, range: MemoryRange, fired: Option<Fault>, raw: Raw) {
+    pub(super) fn before_register(&mut self) -> (Option<Fault>, u64) {
+        (self.meet(Operation::Register), self.machine.locked().raw())
+    }
+
+    pub(super) fn after_register(
+        &mut self,
+        range: MemoryRange,
+        fired: Option<Fault>,
+        before: u64,
+        raw: Raw,
+    ) {
         let start = range.address.raw();
         let end = start.saturating_add(range.size.raw());
         if raw == Raw::OK {
+            self.charged.insert(start, self.machine.locked().raw() - before);
             self.revived += u64::from(self.leaked.contains(&start));
             return;
         }
@@ -253,7 +270,7 @@ impl Watch {
         &mut self,
         container: ContainerFd,
         range: MemoryRange,
-    ) -> Option<Fault> {
+    ) -> (Option<Fault>, u64) {
         let (start, end) = (range.address.raw(), range.address.raw() + range.size.raw());
         let pointing = self.machine.mapped_of(container, range);
         let stale = self.stale_into(start, end);
@@ -261,7 +278,7 @@ impl Watch {
         if pointing > stale || forgotten > 0 {
             self.found(|| format!("{range:?} is unregistered under {pointing} TCEs"));
         }
-        self.meet(Operation::Unregister)
+        (self.meet(Operation::Unregister), self.machine.locked().raw())
     }
 
     /// TCEs that still point into memory because a map has stopped silently.
@@ -271,9 +288,17 @@ impl Watch {
         u64::try_from(stale.count()).expect("it is small")
     }
 
-    pub(super) fn after_unregister(&mut self, range: MemoryRange, fired: Option<Fault>, raw: Raw) {
+    pub(super) fn after_unregister(
+        &mut self,
+        range: MemoryRange,
+        fired: Option<Fault>,
+        before: u64,
+        raw: Raw,
+    ) {
         self.expect_ok("an unregistration", &range, fired, raw);
         if raw == Raw::OK {
+            let charged = self.charged.remove(&range.address.raw()).unwrap_or(0);
+            self.kept_memory += charged.saturating_sub(before - self.machine.locked().raw());
             self.note_leaks();
         }
     }
@@ -348,6 +373,11 @@ impl Watch {
         if let Some(container) = self.container {
             self.keep_of_windows(container);
         }
+    }
+
+    /// What the kernel has kept of all charges, for good.
+    pub(super) const fn kept(&self) -> u64 {
+        self.leaked_tables + self.kept_memory
     }
 
     /// By how much the kernel's counts of regions should differ from the TCEs there are.

@@ -61,3 +61,28 @@ fn a_range_of_the_embedders_takes_no_need_no_lease_and_no_edit() {
     assert_agreement(&bench.machine, &bench.engine);
     bench.close();
 }
+
+#[test]
+fn a_page_that_is_reserved_in_part_is_no_room_for_leases() {
+    let mut bench = bench();
+    let window = bench.window(Slot::One, K64, Bytes::mib(1));
+    let whole_pages = Bytes::kib(960);
+    assert_eq!(bench.engine.unleased(window), whole_pages, "not 1020 KiB");
+    bench.try_lease(request(window, whole_pages)).expect("what is told to be free is");
+    assert_eq!(bench.engine.unleased(window), Bytes::ZERO);
+    bench.close();
+}
+
+#[test]
+fn a_reserved_range_across_a_page_border_takes_both_pages() {
+    let across = ReservedRange { start: Iova::new(HIGH + 0x1_f000), size: Bytes::kib(8), ..MSI };
+    let limits = PlatformLimits::default().with_reserved(vec![across]).expect("a good range");
+    let mut bench = Bench::with_limits(Profile::powernv9(), limits);
+    let window = bench.window(Slot::One, K64, Bytes::mib(1));
+    assert_eq!(bench.engine.unleased(window), Bytes::kib(896));
+    for size in [64, 832] {
+        bench.try_lease(request(window, Bytes::kib(size))).expect("both sides have room");
+    }
+    assert_eq!(bench.engine.unleased(window), Bytes::ZERO);
+    bench.close();
+}
