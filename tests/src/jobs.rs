@@ -75,7 +75,7 @@ impl Places {
             policies: &policies,
             backend: backend.to_owned(),
             policy_compiler: compiler.to_string(),
-            now: NOW,
+            clock: &NOW,
         };
         run::run(&job, machine, &options, &Silent)
             .map_err(|stopped| anyhow!("job {name} on {backend}: {}", stopped.failure))

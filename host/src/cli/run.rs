@@ -1,6 +1,6 @@
 //! `tce run`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tce_engine::{lease::Timestamp, machine::Machine};
 use tce_sim::SimMachine;
@@ -10,7 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     job::Job,
     report::{self, Report},
-    run::{self, Options, Stopped},
+    run::{self, Clock, Options, Stopped},
 };
 
 use super::{RunArgs, backend::Backend, print_json, print_text, progress::Bar};
@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         policies: &policies,
         backend: backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
         policy_compiler,
-        now: now(),
+        clock: &SystemClock::start(),
     };
     let report = on_backend(&job, &options)?;
     if args.json {
@@ -68,7 +68,25 @@ fn exit_of(report: &Report) -> Exit {
     }
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// This machine's time. It goes on even if somebody sets it back meanwhile.
+struct SystemClock {
+    start: u64,
+    since: Instant,
+}
+
+impl SystemClock {
+    fn start() -> Self {
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: millis(start), since: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.start.saturating_add(millis(self.since.elapsed())))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

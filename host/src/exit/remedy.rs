@@ -32,6 +32,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Region(refusal) | Error::Edit(EditRefusal::Region { refusal, .. }) => {
             region(refusal)
         }
+        Error::Layout(LayoutRefusal::FirmwareHasLess { .. }) => Some(
+            "in the job, give [windows] a `fallback`, or tell the most TCEs in [platform] as `dynamic-tces`",
+        ),
         Error::Edit(_)
         | Error::Layout(_)
         | Error::Growth(_)

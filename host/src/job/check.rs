@@ -7,6 +7,7 @@ use tce_engine::{
     addr::{Bytes, Iova, PageShift},
     kernel::GroupNumber,
     lease::{HOLDER_NAME_MAX, Holder},
+    lingering::Unmapping,
 };
 
 use super::{
@@ -44,6 +45,9 @@ pub(super) fn check(file: JobFile) -> Checked<Job> {
             IovaEntry::Holder => IovaChoice::Holder,
             IovaEntry::Engine => IovaChoice::Engine,
         },
+        limits: file.platform.limits().or_else(|why| invalid("platform", why.to_string()))?,
+        fallback: file.windows.fallback,
+        unused_default: file.windows.unused_default.into(),
         regions,
         leases,
         steps,
@@ -169,6 +173,7 @@ fn lease(
         access: access(entry.access),
         tces: entry.tces,
         duration: entry.duration,
+        unmapping: entry.deferred.map_or(Unmapping::Strict, |it| Unmapping::Deferred(it.0)),
     })
 }
 

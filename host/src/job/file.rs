@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::size::{PageSize, Size};
+use super::{
+    deferred::DeferredEntry,
+    platform::PlatformEntry,
+    size::{PageSize, Size},
+    windows::WindowsEntry,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +31,12 @@ pub struct JobFile {
     /// What is wanted beside the memory.
     #[serde(default)]
     pub demand: DemandEntry,
+    /// What only the operator knows of the machine.
+    #[serde(default)]
+    pub platform: PlatformEntry,
+    /// What becomes of windows where policies have no say.
+    #[serde(default)]
+    pub windows: WindowsEntry,
     /// The leases.
     #[serde(default, rename = "lease")]
     pub leases: Vec<LeaseEntry>,
@@ -145,6 +156,8 @@ pub struct LeaseEntry {
     pub tces: Option<u64>,
     /// For how many milliseconds.
     pub duration: Option<u64>,
+    /// How its unmaps are put off; absent: they are made at once.
+    pub deferred: Option<DeferredEntry>,
 }
 
 /// One change of a batch: `map` or `unmap`, and what goes with it.

@@ -1,20 +1,29 @@
 //! Jobs: what `tce run` is asked to do. Read from a file, checked in full, then plain data.
 
 mod check;
+pub mod deferred;
 pub mod file;
+pub mod platform;
 pub mod size;
+pub mod windows;
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use tce_engine::{
     access::Access,
     addr::{Bytes, Iova, PageShift},
+    facts::PlatformLimits,
     kernel::GroupNumber,
+    layout::UnusedDefault,
     lease::Holder,
+    lingering::Unmapping,
 };
 use thiserror::Error;
 
-use self::file::{JobFile, Memory, Recorded};
+use self::{
+    file::{JobFile, Memory, Recorded},
+    windows::Fallback,
+};
 
 /// The longest job file.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
@@ -46,6 +55,12 @@ pub struct Job {
     pub device_mask: Iova,
     /// Who chooses bus addresses.
     pub iova: IovaChoice,
+    /// What only the operator knows of the machine.
+    pub limits: PlatformLimits,
+    /// What a window may come as if the firmware has less.
+    pub fallback: Fallback,
+    /// What becomes of the default window if nothing uses it.
+    pub unused_default: UnusedDefault,
     /// The leases.
     pub leases: Vec<LeasePlan>,
     /// The script.
@@ -103,6 +118,8 @@ pub struct LeasePlan {
     pub tces: Option<u64>,
     /// For how many milliseconds.
     pub duration: Option<u64>,
+    /// How its unmaps are made.
+    pub unmapping: Unmapping,
 }
 
 /// A step of the script. Leases and regions are indices.

@@ -1,6 +1,11 @@
 //! Sizes as people write them: `4096`, `0x1000`, `64K`, `64KiB`, `2 MiB`, `1G`.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
 use tce_engine::addr::{Bytes, Iova, PageShift};
 
 /// A size or an address in a job.
@@ -51,17 +56,45 @@ impl Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
+        match Written::deserialize(deserializer)? {
+            Written::Number(value) => Ok(Self(value)),
+            Written::Text(text) => Self::parse(&text).map_err(D::Error::custom),
         }
-        match Written::deserialize(deserializer) {
-            Ok(Written::Number(value)) => Ok(Self(value)),
-            Ok(Written::Text(text)) => Self::parse(&text).map_err(D::Error::custom),
-            Err(_) => Err(D::Error::custom("a size is a number or a text such as \"64KiB\"")),
-        }
+    }
+}
+
+/// A size as it is written.
+pub(super) enum Written {
+    Number(u64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WrittenVisitor)
+    }
+}
+
+struct WrittenVisitor;
+
+impl Visitor<'_> for WrittenVisitor {
+    type Value = Written;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size: a number or a text such as \"64KiB\"")
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Written, E> {
+        Ok(Written::Number(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Written, E> {
+        let number = u64::try_from(value).map(Written::Number);
+        number.map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Written, E> {
+        Ok(Written::Text(text.to_owned()))
     }
 }
 

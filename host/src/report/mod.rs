@@ -5,6 +5,7 @@
 pub(crate) mod text;
 
 use serde::{Deserialize, Serialize};
+use tce_engine::Applied;
 
 use crate::job::file::Recorded;
 
@@ -74,6 +75,9 @@ pub struct ContainerEntry {
     pub windows_max: u8,
     /// The most levels that the platform reports.
     pub levels_max: u8,
+    /// The most TCEs of a dynamic window, as far as the job or a refusal of the firmware's told it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dynamic_tces_max: Option<u64>,
     /// Bus addresses to keep clear of.
     pub reserved: Vec<ReservedEntry>,
     /// Enhanced error handling is there.
@@ -147,7 +151,7 @@ pub struct WindowEntry {
     pub slot: u8,
     /// Its generation.
     pub generation: u64,
-    /// `created` or `default-window`.
+    /// `created`, `default-window`, or the default window `unused` or `removed`.
     pub origin: String,
     /// Its first bus address.
     pub start: u64,
@@ -161,6 +165,9 @@ pub struct WindowEntry {
     pub levels: u8,
     /// Bytes of its hardware table.
     pub table_bytes: u64,
+    /// The size that was wanted, in bytes, where this is its fallback because the firmware had less.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback_for: Option<u64>,
     /// Its charge. Absent for the default window as long as nothing used it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub charge: Option<ChargeEntry>,
@@ -204,8 +211,20 @@ pub struct LeaseEntry {
     pub tces_max: u64,
     /// The most TCEs that were set at once.
     pub tces_peak: u64,
+    /// How its unmaps were put off; absent: they were made at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deferred: Option<DeferredEntry>,
     /// Why it ended.
     pub ended: String,
+}
+
+/// How much of a lease may linger, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferredEntry {
+    /// The most TCEs.
+    pub tces: u64,
+    /// The longest delay, in milliseconds.
+    pub delay: u64,
 }
 
 /// What the script did.
@@ -225,6 +244,21 @@ pub struct WorkEntry {
     pub tces_cleared: u64,
     /// TCEs that were as wanted already.
     pub tces_kept: u64,
+    /// TCEs whose unmap was put off.
+    #[serde(default)]
+    pub tces_deferred: u64,
+}
+
+impl WorkEntry {
+    /// Counts what a batch, or a flush of what lingered, did.
+    pub(crate) fn add(&mut self, applied: &Applied) {
+        self.map_calls += applied.map_calls;
+        self.unmap_calls += applied.unmap_calls;
+        self.tces_set += applied.tces_set;
+        self.tces_cleared += applied.tces_cleared;
+        self.tces_kept += applied.tces_kept;
+        self.tces_deferred += applied.tces_deferred;
+    }
 }
 
 /// Kernel calls by kind.
@@ -263,6 +297,10 @@ pub struct LockedEntry {
     pub left_behind: u64,
     /// The same for pinned memory that the kernel counts apart.
     pub pinned_left_behind: u64,
+    /// What the kernel was seen to keep, call by call, in bytes: of windows that it did not make, and of memory that it
+    /// had unregistered.
+    #[serde(default)]
+    pub leaked: u64,
 }
 
 impl Report {

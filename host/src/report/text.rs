@@ -8,7 +8,7 @@ use tce_engine::addr::{Bytes, PageShift};
 
 use crate::job::file::Recorded;
 
-use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WorkEntry};
+use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WindowEntry, WorkEntry};
 
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -174,10 +174,17 @@ fn windows(report: &Report) -> Table {
             bytes(window.table_bytes),
             charged,
             predicted,
-            window.origin.clone(),
+            origin(window),
         ]);
     }
     table
+}
+
+fn origin(window: &WindowEntry) -> String {
+    match window.fallback_for {
+        Some(wanted) => format!("{}, fallback for {}", window.origin, bytes(wanted)),
+        None => window.origin.clone(),
+    }
 }
 
 fn charge(entry: Option<&ChargeEntry>) -> [String; 2] {
@@ -232,10 +239,8 @@ fn range(lease: &LeaseEntry) -> String {
 }
 
 fn work(report: &Report) -> Table {
-    let WorkEntry { batches, edits, map_calls, unmap_calls, tces_set, tces_cleared, tces_kept } =
-        report.work;
+    let WorkEntry { batches, edits, map_calls, unmap_calls, .. } = report.work;
     let calls = map_calls + unmap_calls;
-    let per_call = (tces_set + tces_cleared).checked_div(calls).unwrap_or(0);
     let all = &report.calls;
     list([
         [
@@ -255,16 +260,7 @@ fn work(report: &Report) -> Table {
                 grouped(unmap_calls)
             ),
         ],
-        [
-            "TCEs".to_owned(),
-            format!(
-                "{} set, {} cleared, {} kept; {} per kernel call",
-                grouped(tces_set),
-                grouped(tces_cleared),
-                grouped(tces_kept),
-                grouped(per_call)
-            ),
-        ],
+        ["TCEs".to_owned(), tces(&report.work)],
         [
             "whole run".to_owned(),
             format!(
@@ -273,6 +269,22 @@ fn work(report: &Report) -> Table {
             ),
         ],
     ])
+}
+
+fn tces(work: &WorkEntry) -> String {
+    let WorkEntry { map_calls, unmap_calls, tces_set, tces_cleared, tces_kept, .. } = *work;
+    let per_call = (tces_set + tces_cleared).checked_div(map_calls + unmap_calls).unwrap_or(0);
+    let deferred = match work.tces_deferred {
+        0 => String::new(),
+        tces => format!(", {} put off", grouped(tces)),
+    };
+    format!(
+        "{} set, {} cleared, {} kept{deferred}; {} per kernel call",
+        grouped(tces_set),
+        grouped(tces_cleared),
+        grouped(tces_kept),
+        grouped(per_call)
+    )
 }
 
 /// What another program did, beside what was done here.
@@ -321,7 +333,11 @@ fn left_behind(report: &Report) -> String {
             bytes(locked.pinned_left_behind)
         )
     };
-    format!("{HEADING}Left behind{HEADING:#} {what}\n")
+    let leaked = match locked.leaked {
+        0 => String::new(),
+        leaked => format!("; calls were seen to leak {}", bytes(leaked)),
+    };
+    format!("{HEADING}Left behind{HEADING:#} {what}{leaked}\n")
 }
 
 /// A size in the largest unit that divides it.

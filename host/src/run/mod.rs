@@ -1,15 +1,20 @@
 //! A run: a job, a machine, policies; from attaching the first group to taking the last thing down.
 
 mod attach;
+mod clock;
+mod fallback;
 mod memory;
 mod outcome;
 mod plan;
 mod script;
 mod session;
+mod windows;
 mod words;
 mod work;
 
-use tce_engine::{Engine, addr::Bytes, lease::Timestamp, machine::Machine};
+use tce_engine::{Engine, addr::Bytes, machine::Machine};
+
+pub use self::clock::Clock;
 
 use crate::{
     decide::Policies,
@@ -26,8 +31,8 @@ pub struct Options<'a> {
     pub backend: String,
     /// How policies are executed, for the report.
     pub policy_compiler: String,
-    /// What time it is. Leases with a duration end so much later.
-    pub now: Timestamp,
+    /// What time it is. Leases with a duration end so much after the run's start, and put-off unmaps are made in time.
+    pub clock: &'a dyn Clock,
 }
 
 /// Who wants to know how far a run is.
@@ -88,8 +93,11 @@ fn with_engine<M: Machine>(
     let stop = |failure, decisions| Box::new(Stopped { failure, decisions });
     let mut engine =
         Engine::open(machine.kernel()).map_err(|error| stop(error.into(), Vec::new()))?;
+    engine = engine.with_limits(job.limits.clone());
     let mut decisions = Vec::new();
-    let mut session = session::Session { job, engine: &mut engine, machine, memory, options };
+    let started = options.clock.now();
+    let mut session =
+        session::Session { job, engine: &mut engine, machine, memory, options, started };
     let result = session.go(&mut decisions, progress);
     // Also after a failure: nothing may be left behind.
     let closed = engine.close();

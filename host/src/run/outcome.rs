@@ -2,21 +2,23 @@
 
 use tce_engine::{
     Charge, ChargeSubject, Closed, Engine,
-    addr::{Bytes, PageShift},
+    addr::{Bytes, PageShift, Pages},
     facts::ContainerFacts,
     fault::{CallCounts, Operation},
+    geometry::TableShape,
     kernel::{GroupNumber, Kernel},
-    layout::Candidate,
-    lease::LeaseId,
+    layout::UnusedDefault,
+    lease::{EndCause, LeaseId, LeaseState},
+    lingering::Unmapping,
     region::RegionId,
-    window::{Claim, Origin, WindowId},
+    window::{Claim, Origin, Window, WindowId},
 };
 
 use crate::{
     job::{Job, file},
     report::{
-        CallsEntry, ChargeEntry, ContainerEntry, DecisionEntry, FORMAT, LeaseEntry, LockedEntry,
-        RegionEntry, Report, ReservedEntry, WindowEntry, WorkEntry,
+        CallsEntry, ChargeEntry, ContainerEntry, DecisionEntry, DeferredEntry, FORMAT, LeaseEntry,
+        LockedEntry, RegionEntry, Report, ReservedEntry, WindowEntry, WorkEntry,
     },
 };
 
@@ -26,8 +28,7 @@ use super::Options;
 pub(super) struct Outcome {
     pub(super) groups: Vec<GroupNumber>,
     pub(super) facts: ContainerFacts,
-    pub(super) candidates: Vec<Candidate>,
-    pub(super) windows: Vec<WindowId>,
+    pub(super) windows: Vec<MadeWindow>,
     /// The regions of each window.
     pub(super) window_regions: Vec<Vec<usize>>,
     pub(super) backings: Vec<PageShift>,
@@ -40,21 +41,23 @@ pub(super) struct Outcome {
     pub(super) engine: EngineOutcome,
 }
 
+/// A window, and what it was to be.
+pub(super) struct MadeWindow {
+    pub(super) window: Window,
+    pub(super) table: TableShape,
+    /// The size that was wanted. A fallback has less.
+    pub(super) wanted: Bytes,
+}
+
 /// What the script did.
 pub(super) struct ScriptOutcome {
     pub(super) work: WorkEntry,
     pub(super) tces_peak: Vec<u64>,
-    pub(super) revoked: Vec<bool>,
 }
 
 impl ScriptOutcome {
     pub(super) fn of(job: &Job) -> Self {
-        let leases = job.leases.len();
-        Self {
-            work: WorkEntry::default(),
-            tces_peak: vec![0; leases],
-            revoked: vec![false; leases],
-        }
+        Self { work: WorkEntry::default(), tces_peak: vec![0; job.leases.len()] }
     }
 }
 
@@ -62,6 +65,7 @@ impl ScriptOutcome {
 #[derive(Default)]
 pub(super) struct EngineOutcome {
     charges: Vec<Charge>,
+    dynamic_tces_max: Option<u64>,
     leases: Vec<LeaseSeen>,
 }
 
@@ -70,6 +74,8 @@ struct LeaseSeen {
     claim: Claim,
     access: tce_engine::access::Access,
     tces_max: u64,
+    unmapping: Unmapping,
+    state: LeaseState,
 }
 
 impl Outcome {
@@ -80,9 +86,15 @@ impl Outcome {
             claim: lease.home().claim,
             access: lease.access,
             tces_max: lease.quota.tces,
+            unmapping: lease.unmapping,
+            state: lease.state,
         });
-        self.engine =
-            EngineOutcome { charges: engine.charges().to_vec(), leases: leases.collect() };
+        let dynamic_tces_max = engine.facts().and_then(|facts| facts.dynamic_tces_max);
+        self.engine = EngineOutcome {
+            charges: engine.charges().to_vec(),
+            dynamic_tces_max: dynamic_tces_max.map(Pages::raw),
+            leases: leases.collect(),
+        };
     }
 
     pub(super) fn report(
@@ -100,7 +112,7 @@ impl Outcome {
             policies: options.policies.entries(),
             container: self.container(job),
             decisions,
-            windows: self.windows(),
+            windows: self.windows(job),
             regions: self.regions(job),
             leases: self.leases(job),
             work: self.script.work,
@@ -110,6 +122,7 @@ impl Outcome {
                 during: self.during.raw(),
                 left_behind: closed.locked.raw(),
                 pinned_left_behind: closed.pinned.raw(),
+                leaked: closed.leaked.raw(),
             },
             recorded: job.recorded.clone(),
         }
@@ -128,6 +141,7 @@ impl Outcome {
             page_sizes: facts.page_shifts.iter().map(|page| page.bytes().raw()).collect(),
             windows_max: facts.windows_max,
             levels_max: facts.levels_max,
+            dynamic_tces_max: self.engine.dynamic_tces_max,
             reserved: reserved.collect(),
             eeh: facts.eeh,
             groups: self.groups.iter().map(|group| group.0).collect(),
@@ -141,11 +155,10 @@ impl Outcome {
         Some(ChargeEntry { predicted: charge.predicted.raw(), charged: charge.charged.raw() })
     }
 
-    fn windows(&self) -> Vec<WindowEntry> {
-        let made = self.windows.iter().zip(&self.candidates);
-        made.map(|(id, window)| WindowEntry {
-            slot: id.slot.number(),
-            generation: id.generation.raw(),
+    fn windows(&self, job: &Job) -> Vec<WindowEntry> {
+        let made = self.windows.iter().map(|MadeWindow { window, table, wanted }| WindowEntry {
+            slot: window.id.slot.number(),
+            generation: window.id.generation.raw(),
             origin: match window.origin {
                 Origin::Created => "created".to_owned(),
                 Origin::DefaultWindow => "default-window".to_owned(),
@@ -154,16 +167,16 @@ impl Outcome {
             size: window.size.raw(),
             page: window.page.bytes().raw(),
             tces: window.size.pages_up(window.page).raw(),
-            levels: window.table.levels,
-            table_bytes: window.table.table.raw(),
-            charge: self.charge(ChargeSubject::Window(*id)),
-        })
-        .chain(self.default_window())
-        .collect()
+            levels: table.levels,
+            table_bytes: table.table.raw(),
+            fallback_for: (window.size < *wanted).then_some(wanted.raw()),
+            charge: self.charge(ChargeSubject::Window(window.id)),
+        });
+        made.chain(self.default_window(job)).collect()
     }
 
     /// The default window, where the kernel made one that nobody asked for.
-    fn default_window(&self) -> Option<WindowEntry> {
+    fn default_window(&self, job: &Job) -> Option<WindowEntry> {
         let charge = self.charge(ChargeSubject::DefaultWindow)?;
         let (start, size) = (self.facts.default_start, self.facts.default_window);
         let page = PageShift::K4;
@@ -171,13 +184,18 @@ impl Outcome {
         Some(WindowEntry {
             slot: 0,
             generation: 0,
-            origin: "default-window, unused".to_owned(),
+            origin: match job.unused_default {
+                UnusedDefault::Keep => "default-window, unused",
+                UnusedDefault::Remove => "default-window, removed",
+            }
+            .to_owned(),
             start: start.raw(),
             size: size.raw(),
             page: page.bytes().raw(),
             tces: size.pages_up(page).raw(),
             levels: shape.levels,
             table_bytes: shape.table.raw(),
+            fallback_for: None,
             charge: Some(charge),
         })
     }
@@ -186,7 +204,7 @@ impl Outcome {
         let made = job.regions.iter().zip(&self.backings).zip(&self.region_ids).enumerate();
         made.map(|(index, ((region, backing), id))| {
             let window = self.window_regions.iter().position(|inside| inside.contains(&index));
-            let slot = window.map_or(0, |window| self.windows[window].slot.number());
+            let slot = window.map_or(0, |window| self.windows[window].window.id.slot.number());
             RegionEntry {
                 name: region.name.clone(),
                 size: region.size.raw(),
@@ -216,9 +234,28 @@ impl Outcome {
             access: seen.access.to_string(),
             tces_max: seen.tces_max,
             tces_peak: self.script.tces_peak[index],
-            ended: if self.script.revoked[index] { "revoked" } else { "with the run" }.to_owned(),
+            deferred: deferred(seen.unmapping),
+            ended: ended(seen.state).to_owned(),
         })
         .collect()
+    }
+}
+
+const fn deferred(unmapping: Unmapping) -> Option<DeferredEntry> {
+    match unmapping {
+        Unmapping::Strict => None,
+        Unmapping::Deferred(it) => {
+            Some(DeferredEntry { tces: it.tces_max(), delay: it.delay_max() })
+        }
+    }
+}
+
+/// Why a lease had ended when the script was done.
+const fn ended(state: LeaseState) -> &'static str {
+    match state {
+        LeaseState::Ended(EndCause::Revoked) => "revoked",
+        LeaseState::Ended(EndCause::Expired) => "expired",
+        _ => "with the run",
     }
 }
 

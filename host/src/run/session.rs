@@ -1,20 +1,19 @@
 //! The steps of a run, in order.
 
 use tce_engine::{
-    Engine, LayoutGrant, LeaseRequest,
+    Engine, LeaseRequest,
     addr::{Bytes, PageShift},
     kernel::GroupNumber,
     layout::Candidate,
-    lease::{LeaseId, Quota},
+    lease::{LeaseId, Quota, Timestamp},
     machine::Machine,
     region::RegionId,
-    window::WindowId,
 };
 
 use crate::{
     decide::{Decided, Verdict},
     exit::{Exit, Failure},
-    grant::{self, PageGroup, WantedLayout},
+    grant::{self, PageGroup},
     job::Job,
     policy::wit,
     question,
@@ -24,8 +23,9 @@ use crate::{
 use super::{
     Options, Progress,
     memory::{self, Memory},
-    outcome::{EngineOutcome, Outcome, ScriptOutcome},
+    outcome::{EngineOutcome, MadeWindow, Outcome, ScriptOutcome},
     plan::{self, PlannedLease},
+    windows::Layout,
     words,
 };
 
@@ -35,15 +35,11 @@ pub(super) struct Session<'a, M: Machine> {
     pub(super) machine: &'a mut M,
     pub(super) memory: &'a mut Memory,
     pub(super) options: &'a Options<'a>,
+    /// When the run began.
+    pub(super) started: Timestamp,
 }
 
-/// A layout that is granted, with the regions of each window.
-struct Layout {
-    grant: LayoutGrant,
-    regions: Vec<Vec<usize>>,
-}
-
-type Decisions = Vec<DecisionEntry>;
+pub(super) type Decisions = Vec<DecisionEntry>;
 
 impl<M: Machine> Session<'_, M> {
     pub(super) fn go(
@@ -60,16 +56,13 @@ impl<M: Machine> Session<'_, M> {
         let pages = self.decide_pages(decisions, &facts, &demand)?;
         let layout = self.decide_windows(decisions, &facts, &demand, &pages)?;
         let leases = self.decide_leases(decisions, &facts, &layout)?;
-        let candidates = layout.grant.windows().to_vec();
-        let regions = layout.regions;
-        let windows = self.engine.create_windows(layout.grant)?;
+        let (windows, regions) = self.make_windows(layout)?;
         let region_ids = self.register(&backings)?;
         let lease_ids = self.lease(&leases, &windows)?;
         let during = self.locked()?.checked_sub(before).unwrap_or_default();
         let mut outcome = Outcome {
             groups,
             facts: self.engine.facts().expect("a group is attached").clone(),
-            candidates,
             windows,
             window_regions: regions,
             backings,
@@ -120,42 +113,6 @@ impl<M: Machine> Session<'_, M> {
         conclude(decisions, decided)
     }
 
-    fn decide_windows(
-        &mut self,
-        decisions: &mut Decisions,
-        facts: &wit::ContainerFacts,
-        demand: &wit::Demand,
-        pages: &[(PageGroup, wit::PageChoice)],
-    ) -> Result<Layout, Failure> {
-        let groups: Vec<PageGroup> = pages.iter().map(|(group, _)| group.clone()).collect();
-        let candidates = {
-            let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
-            let candidates = layouts.candidates(&plan::query(self.job, demand, &layouts));
-            plan::check_holdable(self.job, &layouts, &candidates, &groups, demand)?;
-            plan::check_limit(facts, &candidates)?;
-            candidates
-        };
-        let question = wit::WindowQuestion {
-            facts: facts.clone(),
-            demand: demand.clone(),
-            pages: pages.iter().map(|(_, choice)| choice.clone()).collect(),
-            candidates: question::candidates(&candidates),
-            settings: question::settings(&self.job.settings),
-        };
-        let (job, engine, policies) = (self.job, &mut *self.engine, self.options.policies);
-        let decided = policies.decide(
-            "windows",
-            question,
-            |question, answer| {
-                let WantedLayout { choices, regions } = grant::layout(question, answer)?;
-                let order = in_slot_order(&choices, regions);
-                Ok(Layout { grant: engine.grant_layout(&choices)?, regions: order })
-            },
-            |answer| words::windows(job, answer),
-        );
-        conclude(decisions, decided)
-    }
-
     fn decide_leases(
         &self,
         decisions: &mut Decisions,
@@ -195,7 +152,7 @@ impl<M: Machine> Session<'_, M> {
             window: window_facts(window, unleased),
             request: question::lease_request(lease, size, window.page),
             leases: self.planned_leases(layout, planned),
-            now: self.options.now.0,
+            now: self.started.0,
             settings: question::settings(&self.job.settings),
         })
     }
@@ -237,7 +194,7 @@ impl<M: Machine> Session<'_, M> {
     fn lease(
         &mut self,
         planned: &[PlannedLease],
-        windows: &[WindowId],
+        windows: &[MadeWindow],
     ) -> Result<Vec<LeaseId>, Failure> {
         let mut ids = Vec::new();
         for (lease, plan) in self.job.leases.iter().zip(planned) {
@@ -246,7 +203,8 @@ impl<M: Machine> Session<'_, M> {
                 access: plan.terms.access,
                 quota: Quota::of_tces(plan.terms.tces_max),
                 expires: plan.terms.expires,
-                ..LeaseRequest::new(lease.holder.clone(), windows[plan.window], plan.size)
+                unmapping: lease.unmapping,
+                ..LeaseRequest::new(lease.holder.clone(), windows[plan.window].window.id, plan.size)
             };
             let grant = self.engine.grant_lease(request);
             let id = grant.and_then(|grant| self.engine.lease(grant));
@@ -258,7 +216,7 @@ impl<M: Machine> Session<'_, M> {
 }
 
 /// Notes a decision, and goes on with what it granted.
-fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Result<G, Failure> {
+pub(super) fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Result<G, Failure> {
     let Decided { verdict, entry } = decided;
     let denied = |refusal: &wit::Refusal| {
         let what = format!(
@@ -277,16 +235,6 @@ fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Result<G, Fail
     };
     decisions.push(entry);
     result
-}
-
-/// Grants list their windows by slot, and so must go the regions.
-fn in_slot_order(
-    choices: &[tce_engine::layout::WindowChoice],
-    regions: Vec<Vec<usize>>,
-) -> Vec<Vec<usize>> {
-    let mut paired: Vec<_> = choices.iter().map(|choice| choice.slot).zip(regions).collect();
-    paired.sort_by_key(|(slot, _)| *slot);
-    paired.into_iter().map(|(_, regions)| regions).collect()
 }
 
 const fn window_facts(window: &Candidate, unleased: Bytes) -> wit::WindowFacts {

@@ -5,7 +5,6 @@ use tce_engine::{edit::Edit, machine::Machine};
 use crate::{
     exit::{Exit, Failure},
     job::Step,
-    report::WorkEntry,
 };
 
 use super::{
@@ -33,7 +32,9 @@ impl<M: Machine> Session<'_, M> {
             self.step(step, outcome, progress).map_err(|failure| failure.at(place()))
         });
         progress.end();
-        result
+        result?;
+        self.keep_time(outcome)?;
+        Ok(())
     }
 
     fn step(
@@ -47,7 +48,6 @@ impl<M: Machine> Session<'_, M> {
                 self.engine.revoke(outcome.lease_ids[lease])?;
                 // The leases that remain go on.
                 self.engine.resume_devices()?;
-                outcome.script.revoked[lease] = true;
                 progress.advance();
             }
             Act::Edits { lease, batches } => {
@@ -86,17 +86,12 @@ impl<M: Machine> Session<'_, M> {
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         let id = outcome.lease_ids[lease];
-        let applied = self.engine.apply(id, edits, self.options.now)?;
+        let now = self.keep_time(outcome)?;
+        let applied = self.engine.apply(id, edits, now)?;
         let work = &mut outcome.script.work;
-        *work = WorkEntry {
-            batches: work.batches + 1,
-            edits: work.edits + u64::try_from(edits.len()).unwrap_or(u64::MAX),
-            map_calls: work.map_calls + applied.map_calls,
-            unmap_calls: work.unmap_calls + applied.unmap_calls,
-            tces_set: work.tces_set + applied.tces_set,
-            tces_cleared: work.tces_cleared + applied.tces_cleared,
-            tces_kept: work.tces_kept + applied.tces_kept,
-        };
+        work.batches += 1;
+        work.edits += u64::try_from(edits.len()).unwrap_or(u64::MAX);
+        work.add(&applied);
         let tces = self.engine.leases().get(id).map_err(tce_engine::Error::from)?.tces();
         let peak = &mut outcome.script.tces_peak[lease];
         *peak = (*peak).max(tces);

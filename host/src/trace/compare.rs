@@ -92,7 +92,7 @@ pub fn compare(
         policies,
         backend: format!("sim:{}", profile.name),
         policy_compiler,
-        now: Timestamp(0),
+        clock: &Timestamp(0),
     };
     let mut machine = SimMachine::new(profile);
     let run = run::run(&job, &mut machine, &options, &Silent).map_err(|stopped| {

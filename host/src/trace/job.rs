@@ -14,7 +14,9 @@ use crate::job::{
         AccessEntry, DemandEntry, DeviceEntry, EditEntry, JobFile, LeaseEntry, Memory, RegionEntry,
         StepEntry,
     },
+    platform::PlatformEntry,
     size::{PageSize, Size},
+    windows::WindowsEntry,
 };
 
 /// The one lease of such a job.
@@ -36,6 +38,8 @@ pub(super) fn job(name: &str, survey: &Survey, demand: &Demand) -> Result<Job, J
         groups,
         regions: demand.regions.iter().zip(&names).map(region).collect(),
         demand: DemandEntry::default(),
+        platform: PlatformEntry::default(),
+        windows: WindowsEntry::default(),
         leases: vec![LeaseEntry {
             name: LEASE.to_owned(),
             holder: "trace".to_owned(),
@@ -45,6 +49,7 @@ pub(super) fn job(name: &str, survey: &Survey, demand: &Demand) -> Result<Job, J
             access: AccessEntry::ReadWrite,
             tces: None,
             duration: None,
+            deferred: None,
         }],
         steps: steps(demand),
         settings: BTreeMap::new(),

@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use serde_json::Value;
 use tce_host::exit::Exit;
 
-use crate::common::{Folder, example, plugin, tce};
+use crate::{
+    common::{Folder, example, plugin, tce},
+    settings::large,
+};
 
 fn document(name: &str) -> String {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
@@ -56,10 +59,14 @@ fn every_field_of_every_report_is_documented() {
     let settings = "\n[settings]\nbehaviour = \"trap\"\n";
     let file = folder.file("job.toml", example("demo.toml") + settings);
     let recorded = folder.file("recorded.toml", example("dpdk-22.11-va-256m.toml"));
+    let partition = folder.file("partition.toml", example("partition.toml"));
+    let fallback = folder.file("fallback.toml", large("fallback = \"smallest\""));
     let mut found = Vec::new();
     for args in [
         &["run", &file, "--policy", &plugin("hostile"), "--json"][..],
         &["run", &recorded, "--json"],
+        &["run", &partition, "--json"],
+        &["run", &fallback, "--json", "--backend", "sim:pseries"],
         &["policy", "check", &plugin("tight"), "--json"],
         &["doctor", "--json"],
     ] {

@@ -13,4 +13,6 @@ mod files;
 mod left_behind;
 mod machines;
 mod policy_files;
+mod settings;
+mod time;
 mod traces;

@@ -30,7 +30,7 @@ fn run_within(limit: Bytes) -> Result<Report, Box<Stopped>> {
         policies: &policies,
         backend: "sim".to_owned(),
         policy_compiler: "none".to_owned(),
-        now: Timestamp(0),
+        clock: &Timestamp(0),
     };
     run(&job, &mut machine, &options, &Silent)
 }

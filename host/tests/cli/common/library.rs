@@ -9,7 +9,7 @@ use tce_host::{
     job::Job,
     policy::{Compiler, Limits, LoadedPolicy, Runtime},
     report::Report,
-    run::{self, Options, Silent, Stopped},
+    run::{self, Clock, Options, Silent, Stopped},
 };
 use tce_sim::SimMachine;
 
@@ -21,6 +21,12 @@ pub(crate) struct Ran(pub(crate) Result<Report, Box<Stopped>>);
 /// Runs a job on a machine with the named plugins. Whatever comes of it, nothing may be left on the machine.
 #[track_caller]
 pub(crate) fn run_on(machine: &SimMachine, job: &str, plugins: &[&str]) -> Ran {
+    run_at(machine, job, plugins, &Timestamp(0))
+}
+
+/// The same by a clock.
+#[track_caller]
+pub(crate) fn run_at(machine: &SimMachine, job: &str, plugins: &[&str], clock: &dyn Clock) -> Ran {
     let job = Job::new(toml::from_str(job).expect("a job")).expect("a job that makes sense");
     let runtime = Runtime::new(Compiler::default()).expect("the default compiler");
     let load = |name: &&str| {
@@ -32,7 +38,7 @@ pub(crate) fn run_on(machine: &SimMachine, job: &str, plugins: &[&str]) -> Ran {
         policies: &policies.expect("one policy for each point"),
         backend: "sim".to_owned(),
         policy_compiler: "default".to_owned(),
-        now: Timestamp(0),
+        clock,
     };
     let result = run::run(&job, &mut machine.clone(), &options, &Silent);
     let left = machine.left_behind();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 pub(crate) use self::{
     command::{Folder, tce},
-    library::{Ran, run_on},
+    library::{Ran, run_at, run_on},
     tree::Tree,
 };
 
