@@ -1,10 +1,11 @@
 //! The table of what is mapped, beside other structures that could be it, and what planner and table cost together.
 //!
-//! `cargo bench -p tce-engine --bench table`; behind `--` may come `loads`, `runs` or `planner` for that part alone, and
+//! `cargo bench -p tce-engine --bench table`; behind `--` may come `loads`, `runs`, `planner` or `apply` for that part alone, and
 //! `--quick` only to see that it works. Times are medians over batches: what else the machine does shows little.
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod candidate;
 mod dense;
 mod loads;
@@ -26,8 +27,12 @@ use measure::Effort;
 type Part = fn(RegionId, Effort);
 
 /// The parts there are, by name.
-const PARTS: [(&str, Part); 3] =
-    [("loads", loads::compare), ("runs", loads::compare_runs), ("planner", planner::measure)];
+const PARTS: [(&str, Part); 4] = [
+    ("loads", loads::compare),
+    ("runs", loads::compare_runs),
+    ("planner", planner::measure),
+    ("apply", |_, effort| apply::measure(effort)),
+];
 
 fn main() {
     // Cargo passes flags of its own, which mean nothing here.
