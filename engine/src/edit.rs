@@ -1,5 +1,7 @@
 //! Edits: what is wanted, and how several wishes for the same TCE settle: the last one wins.
 
+mod join;
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -9,6 +11,8 @@ use crate::{
     table::Target,
     window::Claim,
 };
+
+pub(crate) use self::join::joined;
 
 /// The most edits of one batch.
 pub const BATCH_EDITS_MAX: usize = 1 << 20;

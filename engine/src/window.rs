@@ -196,6 +196,7 @@ impl Window {
     ///
     /// # Errors
     /// Why the claim is refused.
+    #[inline]
     pub fn admit(&self, claim: Claim, reserved: &[ReservedRange]) -> Result<Run, ClaimRefusal> {
         if claim.size.is_zero() {
             return Err(ClaimRefusal::Empty(claim.start));
@@ -203,11 +204,11 @@ impl Window {
         if !claim.start.is_aligned(self.page) || !claim.size.is_multiple_of(self.page) {
             return Err(ClaimRefusal::Misaligned { claim, page: self.page });
         }
-        let outside = ClaimRefusal::Outside { claim, start: self.start, size: self.size };
-        let offset = claim.start.offset_from(self.start).ok_or(outside)?;
-        let end = offset.checked_add(claim.size).ok_or(outside)?;
+        let outside = || ClaimRefusal::Outside { claim, start: self.start, size: self.size };
+        let offset = claim.start.offset_from(self.start).ok_or_else(outside)?;
+        let end = offset.checked_add(claim.size).ok_or_else(outside)?;
         if end > self.size {
-            return Err(outside);
+            return Err(outside());
         }
         if let Some(range) =
             reserved.iter().find(|range| !range.overlap(claim.start, claim.size).is_zero())

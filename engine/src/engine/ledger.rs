@@ -58,7 +58,10 @@ impl Ledger<'_> {
             regions.remove_tces(old.target.region, old.pages);
             *tces -= old.pages;
         });
-        wishes.iter().for_each(|wish| self.not_lingering(wish.first, wish.end));
+        let lingering = &mut leases.get_mut(*lease).lingering;
+        if lingering.tces() > 0 {
+            wishes.iter().for_each(|wish| lingering.remove(window.slot, wish.first, wish.end));
+        }
     }
 
     /// Notes that nothing lingers between two TCEs.

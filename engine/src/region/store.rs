@@ -132,6 +132,7 @@ impl Regions {
     }
 
     /// The memory that a map of `size` bytes from `offset` with pages of `page` points to.
+    #[inline]
     pub(crate) fn locate(
         &self,
         id: RegionId,
@@ -141,10 +142,10 @@ impl Regions {
     ) -> Result<HostAddr, RegionRefusal> {
         let region = self.get(id)?;
         region.check_registered(id)?;
-        let outside = RegionRefusal::Outside { region: id, offset, size };
+        let outside = || RegionRefusal::Outside { region: id, offset, size };
         let end = offset.checked_add(size).filter(|end| *end <= region.range.size);
-        let end = region.range.address.checked_add(end.ok_or(outside)?).ok_or(outside)?;
-        let start = region.range.address.checked_add(offset).ok_or(outside)?;
+        let end = end.and_then(|end| region.range.address.checked_add(end)).ok_or_else(outside)?;
+        let start = region.range.address.checked_add(offset).ok_or_else(outside)?;
         // Pieces that take such pages have their borders on borders of such pages.
         if let Some(piece) = region.piece_below(start, end, page) {
             let Piece { range: piece, page: largest } = *piece;

@@ -7,31 +7,23 @@ use super::{MappedRun, Table, within::Piece, word::Word};
 
 /// The most wishes that are looked up together: enough for the processor to have always words to fetch, and few enough for
 /// what was looked up to stay close to it.
-pub(crate) const TOGETHER_MAX: usize = 128;
-
-/// What the table says where some wishes begin.
-struct LookUp {
-    /// Their blocks of the lowest level, or what a word higher up says.
-    above: [Word; TOGETHER_MAX],
-    /// What is said of each TCE.
-    words: [Word; TOGETHER_MAX],
-}
+pub(crate) const TOGETHER_MAX: usize = 64;
 
 impl Table {
     /// What the table says of the first TCE of each wish, of [`TOGETHER_MAX`] at most.
     pub(crate) fn words_at(&self, wishes: &[Wish]) -> [Word; TOGETHER_MAX] {
-        self.look_up(wishes).words
+        let (tces, mut words) = self.above(wishes);
+        self.tree.read_lowest(&tces[..wishes.len()], &mut words);
+        words
     }
 
-    fn look_up(&self, wishes: &[Wish]) -> LookUp {
+    /// The first TCE of each wish, and its block of the lowest level or what a word higher up says.
+    fn above(&self, wishes: &[Wish]) -> ([u64; TOGETHER_MAX], [Word; TOGETHER_MAX]) {
         let mut tces = [0; TOGETHER_MAX];
         tces.iter_mut().zip(wishes).for_each(|(tce, wish)| *tce = wish.first);
-        let tces = &tces[..wishes.len()];
         let mut above = [Word::NOTHING; TOGETHER_MAX];
-        self.tree.words_above(tces, &mut above);
-        let mut words = above;
-        self.tree.read_lowest(tces, &mut words);
-        LookUp { above, words }
+        self.tree.words_above(&tces[..wishes.len()], &mut above);
+        (tces, above)
     }
 
     /// Makes all as wished, and hands each run of what is mapped there now to `forgotten`. The wishes are settled: ascending,
@@ -50,7 +42,9 @@ impl Table {
     }
 
     fn fulfil_together(&mut self, wishes: &[Wish], forgotten: &mut impl FnMut(&MappedRun)) {
-        let LookUp { above, words } = self.look_up(wishes);
+        let (tces, above) = self.above(wishes);
+        let mut words = above;
+        self.tree.read_lowest(&tces[..wishes.len()], &mut words);
         let given_back = self.tree.arena.given_back();
         for ((wish, above), old) in wishes.iter().zip(above).zip(words) {
             let Wish { first, end, target } = *wish;

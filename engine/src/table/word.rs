@@ -101,12 +101,18 @@ impl Places {
         assert_eq!(address.raw() & !ADDRESS_MASK, 0, "{address} is no page of user memory");
         let place = region.0.index();
         let index = usize::try_from(place).expect("a place of a region");
+        if self.0.get(index) != Some(&Some(region)) {
+            self.remember(index, region);
+        }
+        Word(u64::from(place) << REGION_SHIFT | address.raw() | bits(access))
+    }
+
+    fn remember(&mut self, index: usize, region: RegionId) {
         assert!(index < REGIONS_MAX, "{region} has a place beyond the last");
         if index >= self.0.len() {
             self.0.resize(index + 1, None);
         }
         self.0[index] = Some(region);
-        Word(u64::from(place) << REGION_SHIFT | address.raw() | bits(access))
     }
 
     /// The run that a piece is.

@@ -84,6 +84,33 @@ fn an_edit_outside_its_lease_is_refused() {
 }
 
 #[test]
+fn among_edits_that_continue_one_another_the_wrong_one_is_named() {
+    let mut bench = Bench::named("powernv9");
+    let window = bench.window(Slot::One, K4, Bytes::mib(64));
+    let tenant = bench.tenant(window, Bytes::mib(16));
+    let calls = bench.calls();
+    let lease = tenant.lease;
+    let mut refusal = |edits: &[Edit]| match bench.engine.apply(lease, edits, NOW) {
+        Err(Error::Edit(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let row: Vec<Edit> = (0..4).map(|at| tenant.map(4094 + at, 1, at)).collect();
+    let outside = LeaseRefusal::Outside { lease, claim: row[2].claim(), leased: tenant.claim };
+    assert_eq!(refusal(&row), EditRefusal::Lease { edit: 2, refusal: outside });
+    // Halves of a page make a whole one, and are wrong all the same.
+    let unmap =
+        |start, size| Edit::Unmap(Claim { start: Iova::new(HIGH + start), size: Bytes::new(size) });
+    let halves = [unmap(0, 0x1000), unmap(0x1000, 0x800), unmap(0x1800, 0x800)];
+    let misaligned = ClaimRefusal::Misaligned { claim: halves[1].claim(), page: K4 };
+    assert_eq!(refusal(&halves), EditRefusal::Claim { edit: 1, refusal: misaligned });
+    let empty = [unmap(0, 0x1000), unmap(0x1000, 0), unmap(0x1000, 0x1000)];
+    let nothing = ClaimRefusal::Empty(Iova::new(HIGH + 0x1000));
+    assert_eq!(refusal(&empty), EditRefusal::Claim { edit: 1, refusal: nothing });
+    assert_eq!(bench.calls(), calls);
+    bench.close();
+}
+
+#[test]
 fn more_access_or_more_tces_than_the_lease_allows_are_refused() {
     let (mut bench, tenant) = Bench::with_tenant("powernv9");
     bench.engine.revoke(tenant.lease).expect("nothing fails");

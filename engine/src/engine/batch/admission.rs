@@ -1,7 +1,10 @@
 //! What an edit is checked against, before any call.
+//!
+//! The checks are inlined wherever they are made: what they answer is large, and it costs as much as they do to hand it
+//! over in memory.
 
 use crate::{
-    edit::{Edit, Wish},
+    edit::{Edit, Wish, joined},
     error::EditRefusal,
     facts::ReservedRange,
     lease::{Lease, LeaseId, LeasePart, LeaseRefusal},
@@ -56,12 +59,36 @@ impl<'a> Admission<'a> {
         &mut self.places
     }
 
-    /// Checks an edit; `wished` gets what it wishes in each place.
+    /// Checks edits; `wished` gets what they wish in each place. Those that continue one another are checked as one.
     pub(super) fn admit(
+        &self,
+        edits: &[Edit],
+        mut wished: impl FnMut(usize, Wish),
+    ) -> Result<(), EditRefusal> {
+        let pages = self.places.iter().map(|place| place.state.window.page);
+        let page = pages.max().expect("a lease has a part");
+        let mut at = 0;
+        while let Some((all, count)) = joined(&edits[at..], page) {
+            let admitted = self.admit_one(at, &all, &mut wished);
+            if count > 1 && admitted.is_err() {
+                // One of them is wrong, or they lie in two windows.
+                for (edit, wanted) in (at..).zip(&edits[at..at + count]) {
+                    self.admit_one(edit, wanted, &mut wished)?;
+                }
+            } else {
+                admitted?;
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn admit_one(
         &self,
         edit: usize,
         wanted: &Edit,
-        mut wished: impl FnMut(usize, Wish),
+        wished: &mut impl FnMut(usize, Wish),
     ) -> Result<(), EditRefusal> {
         let claim = wanted.claim();
         let at = self.place_of(claim);
@@ -94,6 +121,7 @@ impl<'a> Admission<'a> {
         found.unwrap_or(0)
     }
 
+    #[inline(always)]
     fn wish(
         &self,
         edit: usize,
@@ -120,6 +148,7 @@ impl<'a> Admission<'a> {
         Ok(Wish { first: run.first(), end: run.end(), target })
     }
 
+    #[inline(always)]
     fn check_lease(
         &self,
         claim: Claim,
@@ -139,6 +168,7 @@ impl<'a> Admission<'a> {
         }
     }
 
+    #[inline(always)]
     fn target(&self, wanted: &Edit, state: &WindowState) -> Result<Option<Target>, RegionRefusal> {
         let Edit::Map { region, offset, size, access, .. } = *wanted else { return Ok(None) };
         let address = self.regions.locate(region, offset, size, state.window().page)?;

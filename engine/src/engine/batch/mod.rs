@@ -27,6 +27,9 @@ use super::{
 };
 use admission::{Admission, Place};
 
+/// Room for wishes before it is known how many edits continue one another.
+const WISHES_AT_FIRST: usize = 128;
+
 /// What a batch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -137,10 +140,8 @@ impl<K: Kernel> Engine<K> {
             return Err(LayoutRefusal::GivenUp.into());
         }
         let mut wishes: Vec<Vec<Wish>> = admission.places().iter().map(|_| Vec::new()).collect();
-        wishes[0].reserve(edits.len());
-        for (index, edit) in edits.iter().enumerate() {
-            admission.admit(index, edit, |place, wish| wishes[place].push(wish))?;
-        }
+        wishes[0].reserve(edits.len().min(WISHES_AT_FIRST));
+        admission.admit(edits, |place, wish| wishes[place].push(wish))?;
         if let Some(prepared) = put_off(id, &admission, &wishes, now)
             && check_quota(id, lease, &prepared).is_ok()
         {
