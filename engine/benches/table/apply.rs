@@ -11,7 +11,6 @@ use tce_engine::{
     kernel::{ContainerFd, Kernel, MapCall, MemoryRange, Raw},
     layout::{Need, WindowChoice},
     lease::{Holder, LeaseId, Timestamp},
-    lingering::Unmapping,
     machine::{Backing, Machine as _, MemoryRequest},
     region::RegionId,
 };
@@ -85,7 +84,10 @@ impl Bench {
     fn new() -> Self {
         let mut machine = SimMachine::new(Profile::powernv9());
         let mut engine = Engine::open(machine.kernel()).expect("a fresh machine");
-        engine.attach(machine.groups()[0]).expect("the group is free");
+        let group = machine.groups()[0];
+        engine.attach(group).expect("the group is free");
+        let device = &machine.devices_of(group)[0].address;
+        engine.open_device(group, device).expect("the device is VFIO's");
         let size = bytes(WINDOW);
         let request = MemoryRequest { size, backing: Backing::Anonymous, align: PageShift::K64 };
         let memory = machine.allocate(&request).expect("there is memory");
@@ -95,16 +97,8 @@ impl Bench {
         let choice = WindowChoice { slot, page, size, fallback: None, levels: 1, needs };
         let grant = engine.grant_layout(&[choice]).expect("the slot is free");
         let windows = engine.create_windows(grant).expect("there is memory");
-        let request = LeaseRequest {
-            holder: Holder::new("bench").expect("a name"),
-            window: windows[0],
-            at: None,
-            size,
-            access: Access::ReadWrite,
-            tces_max: WINDOW,
-            expires: None,
-            unmapping: Unmapping::Strict,
-        };
+        let holder = Holder::new("bench").expect("a name");
+        let request = LeaseRequest::new(holder, windows[0], size);
         let grant = engine.grant_lease(request).expect("the window is free");
         let start = grant.claim().start;
         let lease = engine.lease(grant).expect("it was granted");
