@@ -8,12 +8,14 @@
 use std::fmt;
 
 mod descriptor;
+mod device;
 mod eeh;
 
 pub use descriptor::{
     ContainerFd, DescriptorKind, DeviceFd, EventFd, Fd, GroupFd, GuestTableFd, KvmVfioFd, VmFd,
 };
-pub use eeh::EehOperation;
+pub use device::{DeviceInfo, InterruptKind};
+pub use eeh::{EehOperation, InjectedError};
 
 use crate::{
     addr::{Bytes, HostAddr, Iova, PageShift},
@@ -305,6 +307,24 @@ pub trait Kernel {
         bytes: &[u8],
     ) -> Result<(), Errno>;
 
+    /// `VFIO_DEVICE_GET_INFO`.
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo>;
+
+    /// `VFIO_DEVICE_RESET`: resets the function and restores its configuration space, so bus mastering stays as it was
+    /// (`pci_try_reset_function`). `EINVAL` where the function has no reset (`vfio_pci_ioctl_reset`).
+    fn reset_device(&mut self, device: DeviceFd) -> Raw;
+
+    /// `VFIO_DEVICE_GET_IRQ_INFO`: how many interrupts of a kind the device has.
+    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32>;
+
+    /// `VFIO_DEVICE_SET_IRQS` with one event, for the first interrupt of a kind, as a driver does. `EINVAL` while
+    /// another kind is on.
+    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw;
+
+    /// `VFIO_DEVICE_SET_IRQS` without data: takes all interrupts of a kind off. `EINVAL` while they are not on, too
+    /// (`vfio_pci_set_intx_trigger`, `vfio_pci_set_msi_trigger`).
+    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw;
+
     /// `VFIO_IOMMU_SPAPR_TCE_GET_INFO`.
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo>;
 
@@ -329,6 +349,9 @@ pub trait Kernel {
 
     /// `VFIO_EEH_PE_OP` on every group of the container.
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw;
+
+    /// `VFIO_EEH_PE_INJECT_ERR` on every group of the container.
+    fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw;
 
     /// `eventfd`, one that does not block.
     fn open_event(&mut self) -> Result<EventFd, Errno>;
@@ -360,4 +383,13 @@ pub trait Kernel {
     /// `KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE`: from now on the guest sets the TCEs of the group's window at the same place
     /// (`kvm_spapr_tce_attach_iommu_group`).
     fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw;
+
+    /// What the guest has set in its table, from the TCE of this number on: 0 where it has set nothing
+    /// (`kvm_spapr_tce_mmap`). `EINVAL` outside of the table, `ENODEV` for another descriptor.
+    fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno>;
 }

@@ -4,10 +4,14 @@
 
 use std::fmt;
 
+mod guest;
+
+pub use guest::{GuestStep, HypercallExit, HypercallRegisters};
+
 use crate::{
-    addr::{Bytes, HostAddr, PageShift},
+    addr::{Bytes, GuestAddress, HostAddr, PageShift},
     errno::Errno,
-    kernel::{GroupNumber, Kernel, MemoryRange},
+    kernel::{GroupNumber, Kernel, MemoryRange, VmFd},
 };
 
 /// The driver that makes a PCI device VFIO's.
@@ -72,6 +76,18 @@ pub enum MachineError {
     },
     /// The range is no piece of memory of this machine, or lies across its end.
     NotOurMemory(MemoryRange),
+    /// KVM refused what a guest needs.
+    Guest {
+        /// What was done.
+        step: GuestStep,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The guest stopped for something else than its hypercall.
+    GuestAstray {
+        /// Why, by the number in `linux/kvm.h` (`KVM_EXIT_…`).
+        exit_reason: u32,
+    },
 }
 
 impl fmt::Display for MachineError {
@@ -91,6 +107,11 @@ impl fmt::Display for MachineError {
                     range.size, range.address
                 )
             }
+            Self::Guest { step, errno } => write!(f, "{step} failed: {errno}"),
+            Self::GuestAstray { exit_reason } => write!(
+                f,
+                "the guest stopped with exit reason {exit_reason} of linux/kvm.h instead of making its hypercall"
+            ),
         }
     }
 }
@@ -150,4 +171,36 @@ pub trait Machine {
     /// # Errors
     /// [`MachineError::NotOurMemory`].
     fn read_memory(&mut self, address: HostAddr, bytes: &mut [u8]) -> Result<(), MachineError>;
+
+    /// Gives a guest memory: the process's, at a guest's address (`KVM_SET_USER_MEMORY_REGION`). It is only added, never
+    /// taken away.
+    ///
+    /// # Errors
+    /// [`MachineError::Guest`]: `EBADF`, `ENOTTY` for another descriptor, `EIO` for another process's virtual machine,
+    /// `EINVAL` for what is not whole pages, `EEXIST` where the guest has memory, `EFAULT` for memory that is not this
+    /// machine's.
+    fn set_guest_memory(
+        &mut self,
+        vm: VmFd,
+        at: GuestAddress,
+        memory: MemoryRange,
+    ) -> Result<(), MachineError>;
+
+    /// Lets the kernel answer the guest's hypercalls that set more than one TCE (`KVM_CAP_PPC_ENABLE_HCALL` of
+    /// `H_PUT_TCE_INDIRECT` and `H_STUFF_TCE`). Without this they go to the program that runs the guest.
+    ///
+    /// # Errors
+    /// [`MachineError::Guest`], with the descriptor's errnos of [`Machine::set_guest_memory`].
+    fn enable_multi_tce(&mut self, vm: VmFd) -> Result<(), MachineError>;
+
+    /// Lets the guest make one hypercall. A virtual machine makes one at a time.
+    ///
+    /// # Errors
+    /// [`MachineError::Guest`], with the descriptor's errnos of [`Machine::set_guest_memory`], and `ENOENT` where the
+    /// processor is no POWER; [`MachineError::GuestAstray`].
+    fn hypercall(
+        &mut self,
+        vm: VmFd,
+        call: HypercallRegisters,
+    ) -> Result<HypercallExit, MachineError>;
 }

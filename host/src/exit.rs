@@ -173,7 +173,9 @@ impl From<MachineError> for Failure {
                 )),
                 Backing::Anonymous | Backing::Memfd => failure.with("free some memory"),
             },
-            MachineError::NotOurMemory(_) => failure,
+            MachineError::NotOurMemory(_)
+            | MachineError::Guest { .. }
+            | MachineError::GuestAstray { .. } => failure,
         }
     }
 }

@@ -7,10 +7,10 @@ use tce_engine::{
     addr::{Bytes, HostAddr, Iova},
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
+        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
+        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
@@ -149,6 +149,26 @@ impl<K: Kernel> Kernel for SpoiledKernel<K> {
         self.kernel.write_device(device, space, offset, bytes)
     }
 
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
+        self.kernel.device_info(device)
+    }
+
+    fn reset_device(&mut self, device: DeviceFd) -> Raw {
+        self.kernel.reset_device(device)
+    }
+
+    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32> {
+        self.kernel.interrupt_info(device, kind)
+    }
+
+    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw {
+        self.kernel.enable_interrupts(device, kind, event)
+    }
+
+    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw {
+        self.kernel.disable_interrupts(device, kind)
+    }
+
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
         self.kernel.info(container)
     }
@@ -171,6 +191,10 @@ impl<K: Kernel> Kernel for SpoiledKernel<K> {
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
         self.kernel.eeh(container, operation)
+    }
+
+    fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw {
+        self.kernel.inject_error(container, error)
     }
 
     fn open_event(&mut self) -> Result<EventFd, Errno> {
@@ -211,5 +235,14 @@ impl<K: Kernel> Kernel for SpoiledKernel<K> {
 
     fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
         self.kernel.attach_guest_table(link, group, table)
+    }
+
+    fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno> {
+        self.kernel.read_guest_table(table, first, tces)
     }
 }

@@ -5,10 +5,10 @@ use tce_engine::{
     addr::{Bytes, Iova},
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
+        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
+        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
@@ -176,6 +176,26 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         self.kernel.write_device(device, space, offset, bytes)
     }
 
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
+        self.kernel.device_info(device)
+    }
+
+    fn reset_device(&mut self, device: DeviceFd) -> Raw {
+        self.kernel.reset_device(device)
+    }
+
+    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32> {
+        self.kernel.interrupt_info(device, kind)
+    }
+
+    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw {
+        self.kernel.enable_interrupts(device, kind, event)
+    }
+
+    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw {
+        self.kernel.disable_interrupts(device, kind)
+    }
+
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
         let reply = self.kernel.info(container);
         let out = reply.out;
@@ -236,6 +256,12 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         self.noted(Call::Eeh { container: container.fd(), operation }, raw)
     }
 
+    fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw {
+        let raw = self.kernel.inject_error(container, error);
+        let operation = InjectedError::OPERATION;
+        self.noted(Call::Eeh { container: container.fd(), operation }, raw)
+    }
+
     fn open_event(&mut self) -> Result<EventFd, Errno> {
         self.kernel.open_event()
     }
@@ -283,5 +309,14 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         let raw = self.kernel.attach_guest_table(link, group, table);
         let (link, group, table) = (link.fd(), group.fd(), table.fd());
         self.noted(Call::AttachGuestTable { link, group, table }, raw)
+    }
+
+    fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno> {
+        self.kernel.read_guest_table(table, first, tces)
     }
 }

@@ -5,7 +5,7 @@
 
 use tce_engine::{
     errno::Errno,
-    kernel::{EehOperation, GroupNumber, Platform, SpaprInfo},
+    kernel::{EehOperation, GroupNumber, InjectedError, Platform, SpaprInfo},
 };
 
 use crate::{
@@ -197,6 +197,16 @@ impl Backend {
             }
         }
         Ok(0)
+    }
+
+    /// `VFIO_EEH_PE_INJECT_ERR`: every group in turn.
+    pub(crate) fn inject_error(
+        &self,
+        error: InjectedError,
+        host: &mut Host<'_>,
+    ) -> Result<(), Errno> {
+        let mut groups = self.groups.iter();
+        groups.try_for_each(|group| host.endpoints.inject(*group, error, host.profile.eeh))
     }
 }
 

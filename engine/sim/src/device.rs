@@ -1,6 +1,6 @@
 //! Devices on the bus: configuration space, registers, and what they want from memory.
 
-use tce_engine::errno::Errno;
+use tce_engine::{errno::Errno, kernel::InterruptKind};
 
 use crate::{
     event::EventId,
@@ -9,10 +9,12 @@ use crate::{
 
 mod config;
 mod edu;
+mod interrupts;
 
 use config::Config;
 use edu::Edu;
-pub(crate) use edu::{Direction, Transfer};
+pub(crate) use edu::{Direction, Effect, Transfer};
+use interrupts::Interrupts;
 
 /// A device.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct Device {
     /// What counts when the host wants the device back (`vfio_pci_core_device::req_trigger`).
     pub(crate) request: Option<EventId>,
     config: Config,
+    interrupts: Interrupts,
     model: Model,
 }
 
@@ -39,6 +42,7 @@ impl Device {
             opens: 0,
             request: None,
             config: Config::new(profile.id),
+            interrupts: Interrupts::default(),
             model: match profile.model {
                 DeviceModel::Edu => Model::Edu(Box::default()),
                 DeviceModel::Inert => Model::Inert,
@@ -54,19 +58,25 @@ impl Device {
         self.opens += 1;
     }
 
-    /// One descriptor less; the last resets the function, ends bus mastering (`vfio_pci_core_disable`) and forgets
-    /// whom to ask for the device (`vfio_pci_core_close_device`).
+    /// One descriptor less; the last takes interrupts off, resets the function, ends bus mastering
+    /// (`vfio_pci_core_disable`) and forgets whom to ask for the device (`vfio_pci_core_close_device`).
     pub(crate) fn close(&mut self) {
         self.opens = self.opens.saturating_sub(1);
         if self.opens == 0 {
+            self.interrupts = Interrupts::default();
             self.reset();
             self.request = None;
         }
     }
 
-    /// A function reset.
+    /// A reset that loses configuration space.
     pub(crate) fn reset(&mut self) {
         self.config = Config::new(self.profile.id);
+        self.reset_function();
+    }
+
+    /// A reset around which configuration space is saved and restored (`pci_try_reset_function`).
+    pub(crate) fn reset_function(&mut self) {
         if let Model::Edu(edu) = &mut self.model {
             **edu = Edu::default();
         }
@@ -96,13 +106,13 @@ impl Device {
         Ok(())
     }
 
-    /// The same for writing. Returns the transfers that the writes started.
+    /// The same for writing. Returns what the writes started.
     pub(crate) fn write_bar(
         &mut self,
         bar: u8,
         offset: u64,
         bytes: &[u8],
-    ) -> Result<Vec<Transfer>, Errno> {
+    ) -> Result<Vec<Effect>, Errno> {
         self.bar(bar, offset, bytes.len())?;
         let Model::Edu(edu) = &mut self.model else { return Err(Errno::EINVAL) };
         let mut started = Vec::new();
@@ -120,6 +130,45 @@ impl Device {
     /// Whether the device may start DMA.
     pub(crate) fn is_bus_master(&self) -> bool {
         self.config.is_bus_master()
+    }
+
+    /// How many interrupts of a kind it has (`vfio_pci_get_irq_count`).
+    pub(crate) const fn interrupt_count(&self, kind: InterruptKind) -> u32 {
+        match (&self.model, kind) {
+            (Model::Edu(_), InterruptKind::Intx | InterruptKind::Msi) => 1,
+            (Model::Edu(_), InterruptKind::Msix) | (Model::Inert, _) => 0,
+        }
+    }
+
+    /// `vfio_pci_set_intx_trigger`, `vfio_pci_set_msi_trigger` with an event. Returns the event if it counts at once:
+    /// the line may be high already.
+    pub(crate) fn enable_interrupts(
+        &mut self,
+        kind: InterruptKind,
+        event: EventId,
+    ) -> Result<Option<EventId>, Errno> {
+        if self.interrupt_count(kind) == 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.interrupts.enable(kind, event)?;
+        Ok(self.line_event())
+    }
+
+    /// The same without data.
+    pub(crate) fn disable_interrupts(&mut self, kind: InterruptKind) -> Result<(), Errno> {
+        self.interrupts.disable(kind)
+    }
+
+    /// The device raises its interrupt. Returns the event that counts it. A message is a write to memory, so it takes
+    /// bus mastering.
+    pub(crate) fn interrupt(&mut self) -> Option<EventId> {
+        let is_bus_master = self.is_bus_master();
+        self.line_event().or_else(|| self.interrupts.message().filter(|_| is_bus_master))
+    }
+
+    fn line_event(&mut self) -> Option<EventId> {
+        let is_high = matches!(&self.model, Model::Edu(edu) if edu.raises_interrupt());
+        if is_high && self.config.lets_line_through() { self.interrupts.line() } else { None }
     }
 
     /// The device's own memory that a transfer reads or fills.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tce_engine::{
     errno::Errno,
-    kernel::{EehOperation, GroupNumber},
+    kernel::{EehOperation, GroupNumber, InjectedError},
     machine::GroupDevice,
 };
 
@@ -14,6 +14,9 @@ use crate::{
     partition::Partition,
     profile::{Eeh, Profile},
 };
+
+/// `EEH_ERR_FUNC_MAX`.
+const INJECTED_FUNCTION_MAX: u32 = 19;
 
 /// The endpoints, by group number.
 #[derive(Debug)]
@@ -80,6 +83,22 @@ impl Endpoints {
             | EehOperation::ResetDeactivate
             | EehOperation::Configure => Ok(0),
         }
+    }
+
+    /// `eeh_pe_inject_err`. The error strikes at once: the access that real hardware would wait for is not awaited.
+    pub(crate) fn inject(
+        &mut self,
+        number: GroupNumber,
+        error: InjectedError,
+        eeh: Eeh,
+    ) -> Result<(), Errno> {
+        let endpoint = self.get_mut(number).filter(|_| eeh == Eeh::Enabled);
+        let endpoint = endpoint.ok_or(Errno::ENODEV)?;
+        if error.function > INJECTED_FUNCTION_MAX {
+            return Err(Errno::EINVAL);
+        }
+        endpoint.state = PeState::Stopped;
+        Ok(())
     }
 }
 

@@ -33,6 +33,16 @@ pub enum Operation {
     ReadDevice,
     /// `Kernel::write_device`.
     WriteDevice,
+    /// `Kernel::device_info`.
+    DeviceInfo,
+    /// `Kernel::reset_device`.
+    ResetDevice,
+    /// `Kernel::interrupt_info`.
+    InterruptInfo,
+    /// `Kernel::enable_interrupts`.
+    EnableInterrupts,
+    /// `Kernel::disable_interrupts`.
+    DisableInterrupts,
     /// `Kernel::info`.
     Info,
     /// `Kernel::register`.
@@ -49,6 +59,8 @@ pub enum Operation {
     Unmap,
     /// `Kernel::eeh`.
     Eeh,
+    /// `Kernel::inject_error`.
+    InjectError,
     /// `Kernel::open_event`.
     OpenEvent,
     /// `Kernel::read_event`.
@@ -67,13 +79,15 @@ pub enum Operation {
     DeleteGroup,
     /// `Kernel::attach_guest_table`.
     AttachGuestTable,
+    /// `Kernel::read_guest_table`.
+    ReadGuestTable,
     /// `Machine::allocate`.
     Allocate,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 37] = [
         Self::LockedMemory,
         Self::Close,
         Self::OpenContainer,
@@ -86,6 +100,11 @@ impl Operation {
         Self::OpenDevice,
         Self::ReadDevice,
         Self::WriteDevice,
+        Self::DeviceInfo,
+        Self::ResetDevice,
+        Self::InterruptInfo,
+        Self::EnableInterrupts,
+        Self::DisableInterrupts,
         Self::Info,
         Self::Register,
         Self::Unregister,
@@ -94,6 +113,7 @@ impl Operation {
         Self::Map,
         Self::Unmap,
         Self::Eeh,
+        Self::InjectError,
         Self::OpenEvent,
         Self::ReadEvent,
         Self::WatchRequests,
@@ -103,6 +123,7 @@ impl Operation {
         Self::AddGroup,
         Self::DeleteGroup,
         Self::AttachGuestTable,
+        Self::ReadGuestTable,
         Self::Allocate,
     ];
 }

@@ -4,10 +4,10 @@ use tce_engine::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
+        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
+        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
@@ -180,6 +180,30 @@ impl Kernel for SimKernel {
         })
     }
 
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
+        self.ask(Operation::DeviceInfo, |world, _| world.device_info(device.fd()))
+    }
+
+    fn reset_device(&mut self, device: DeviceFd) -> Raw {
+        self.ioctl(Operation::ResetDevice, |world, _| world.reset_device(device.fd()).map(|()| 0))
+    }
+
+    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32> {
+        self.ask(Operation::InterruptInfo, |world, _| world.interrupt_count(device.fd(), kind))
+    }
+
+    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw {
+        self.ioctl(Operation::EnableInterrupts, |world, _| {
+            world.enable_interrupts(device.fd(), kind, event.fd()).map(|()| 0)
+        })
+    }
+
+    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw {
+        self.ioctl(Operation::DisableInterrupts, |world, _| {
+            world.disable_interrupts(device.fd(), kind).map(|()| 0)
+        })
+    }
+
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
         self.ask(Operation::Info, |world, caller| world.info(caller, container.fd()))
     }
@@ -223,6 +247,12 @@ impl Kernel for SimKernel {
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
         self.ioctl(Operation::Eeh, |world, caller| world.eeh(caller, container.fd(), operation))
+    }
+
+    fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw {
+        self.ioctl(Operation::InjectError, |world, caller| {
+            world.inject_error(caller, container.fd(), error).map(|()| 0)
+        })
     }
 
     fn open_event(&mut self) -> Result<EventFd, Errno> {
@@ -274,6 +304,17 @@ impl Kernel for SimKernel {
     fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
         self.ioctl(Operation::AttachGuestTable, |world, caller| {
             world.attach_guest_table(caller, link.fd(), group.fd(), table.fd()).map(|()| 0)
+        })
+    }
+
+    fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno> {
+        self.call(Operation::ReadGuestTable, |world, _| {
+            world.read_guest_table(table.fd(), first, tces)
         })
     }
 }

@@ -21,8 +21,7 @@ mod memory_slot;
 pub(crate) use guest_table::{
     Cost as GuestTableCost, GuestTable, GuestTableId, check as check_guest_table,
 };
-pub(crate) use hypercall::Handler;
-pub use hypercall::{Hypercall, HypercallAnswer};
+pub(crate) use hypercall::{Handler, Hypercall, HypercallAnswer};
 pub(crate) use memory_slot::MemorySlots;
 
 /// Names a virtual machine.

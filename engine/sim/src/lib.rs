@@ -7,7 +7,7 @@
 //! [`SimMachine::host_warnings`].
 //!
 //! A machine has one process, and others if a test asks for them ([`SimMachine::other_process`]). It has KVM, where the
-//! real one has: a guest sets TCEs by hypercall ([`SimMachine::hypercall`]), which no call of its process shows.
+//! real one has: a guest sets TCEs by hypercall ([`tce_engine::machine::Machine::hypercall`]), which no call of its process shows.
 //!
 //! Nothing here takes time from a clock or chance from anywhere: the same calls give the same answers.
 //!
@@ -43,7 +43,6 @@ pub use inspect::{
     HostCorrupted, HostWarning, LeftBehind, MappedRun, RegionView, TceView, WindowView,
 };
 pub use kernel::SimKernel;
-pub use kvm::{Hypercall, HypercallAnswer};
 pub use machine::SimMachine;
 pub use memory::Protection;
 pub use profile::Profile;

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tce_engine::{
-    addr::{Bytes, HostAddr, PageShift},
+    addr::{Bytes, GuestAddress, HostAddr, PageShift},
     errno::Errno,
-    kernel::{EehOperation, Fd, GroupNumber, MemoryRange, Raw},
-    machine::{Backing, GroupDevice, Machine, MachineError, MemoryRequest},
+    kernel::{EehOperation, Fd, GroupNumber, MemoryRange, Raw, VmFd},
+    machine::{
+        Backing, GroupDevice, GuestStep, HypercallExit, HypercallRegisters, Machine, MachineError,
+        MemoryRequest,
+    },
 };
 
 use crate::{
@@ -20,7 +23,6 @@ use crate::{
     world::{Unbind, World},
 };
 
-mod guest;
 mod observe;
 
 /// A simulated machine, as one of its processes has it. A clone is another handle on the same one.
@@ -199,6 +201,30 @@ impl Machine for SimMachine {
     fn read_memory(&mut self, address: HostAddr, bytes: &mut [u8]) -> Result<(), MachineError> {
         let read = self.lock().mms.get(self.process).memory.read_mapped(address.raw(), bytes);
         read.ok_or_else(|| not_ours(address, bytes.len()))
+    }
+
+    fn set_guest_memory(
+        &mut self,
+        vm: VmFd,
+        at: GuestAddress,
+        memory: MemoryRange,
+    ) -> Result<(), MachineError> {
+        let set = self.lock().set_guest_memory(self.process, vm.fd(), at.raw(), memory);
+        set.map_err(|errno| MachineError::Guest { step: GuestStep::Memory, errno })
+    }
+
+    fn enable_multi_tce(&mut self, vm: VmFd) -> Result<(), MachineError> {
+        let enabled = self.lock().enable_multi_tce(self.process, vm.fd());
+        enabled.map_err(|errno| MachineError::Guest { step: GuestStep::MultiTce, errno })
+    }
+
+    fn hypercall(
+        &mut self,
+        vm: VmFd,
+        call: HypercallRegisters,
+    ) -> Result<HypercallExit, MachineError> {
+        let exit = self.lock().hypercall(self.process, vm.fd(), &call);
+        exit.map_err(|errno| MachineError::Guest { step: GuestStep::Run, errno })
     }
 }
 

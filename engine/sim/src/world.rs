@@ -26,6 +26,7 @@ mod calls;
 mod device;
 mod dma;
 mod event;
+mod function;
 mod guest;
 mod link;
 

@@ -1,6 +1,6 @@
 //! Enhanced error handling.
 
-/// `VFIO_EEH_PE_OP`'s operation, without error injection.
+/// `VFIO_EEH_PE_OP`'s operation, but for error injection, which is [`InjectedError`]'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EehOperation {
     /// `VFIO_EEH_PE_DISABLE`.
@@ -58,4 +58,23 @@ impl EehOperation {
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.number() == number)
     }
+}
+
+/// `VFIO_EEH_PE_INJECT_ERR`'s arguments (`struct vfio_eeh_pe_err`), unchecked: an error that the host bridge makes of a
+/// coming access, so that recovery from it can be tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InjectedError {
+    /// Of a 32-bit access (0, `EEH_ERR_TYPE_32`) or a 64-bit one (1, `EEH_ERR_TYPE_64`).
+    pub width: u32,
+    /// Of which access: 0 to 19, `EEH_ERR_FUNC_LD_MEM_ADDR` to `EEH_ERR_FUNC_DMA_WR_TARGET`.
+    pub function: u32,
+    /// The bus address that is meant.
+    pub address: u64,
+    /// The bits of the address that are compared.
+    pub mask: u64,
+}
+
+impl InjectedError {
+    /// `VFIO_EEH_PE_INJECT_ERR`.
+    pub const OPERATION: u32 = 9;
 }

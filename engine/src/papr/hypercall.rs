@@ -49,10 +49,14 @@ pub enum Hypercall {
 }
 
 impl Hypercall {
-    const GET_TCE: u64 = 0x1c;
-    const PUT_TCE: u64 = 0x20;
-    const STUFF_TCE: u64 = 0x138;
-    const PUT_TCE_INDIRECT: u64 = 0x13c;
+    /// The token of `H_GET_TCE`.
+    pub const GET_TCE: u64 = 0x1c;
+    /// The token of `H_PUT_TCE`.
+    pub const PUT_TCE: u64 = 0x20;
+    /// The token of `H_STUFF_TCE`.
+    pub const STUFF_TCE: u64 = 0x138;
+    /// The token of `H_PUT_TCE_INDIRECT`.
+    pub const PUT_TCE_INDIRECT: u64 = 0x13c;
 
     /// The call of a guest with this token in R3 and these arguments in R4 to R7; `None` if it is not one of these.
     #[must_use]

@@ -14,11 +14,12 @@ use vfio_bindings::bindings::vfio::{VFIO_BASE, VFIO_TYPE};
 pub(crate) use vfio_bindings::bindings::vfio::{
     VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_GROUP_FLAGS_CONTAINER_SET,
     VFIO_GROUP_FLAGS_VIABLE, VFIO_IOMMU_SPAPR_INFO_DDW, VFIO_IRQ_SET_ACTION_TRIGGER,
-    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR5_REGION_INDEX,
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_REQ_IRQ_INDEX, vfio_eeh_pe_err, vfio_eeh_pe_op,
-    vfio_eeh_pe_op__bindgen_ty_1, vfio_group_status, vfio_iommu_spapr_register_memory,
-    vfio_iommu_spapr_tce_create, vfio_iommu_spapr_tce_info, vfio_iommu_spapr_tce_remove,
-    vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap, vfio_region_info,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_BAR0_REGION_INDEX,
+    VFIO_PCI_BAR5_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_REQ_IRQ_INDEX,
+    vfio_device_info, vfio_eeh_pe_err, vfio_eeh_pe_op, vfio_eeh_pe_op__bindgen_ty_1,
+    vfio_group_status, vfio_iommu_spapr_register_memory, vfio_iommu_spapr_tce_create,
+    vfio_iommu_spapr_tce_info, vfio_iommu_spapr_tce_remove, vfio_iommu_type1_dma_map,
+    vfio_iommu_type1_dma_unmap, vfio_irq_info, vfio_region_info,
 };
 
 pub(crate) mod kvm;
@@ -34,6 +35,8 @@ pub(crate) enum Answers {
     Hypervisor,
     /// A virtual machine of KVM's.
     VirtualMachine,
+    /// A virtual machine's processor.
+    VirtualProcessor,
     /// A virtual machine's link to VFIO.
     KvmVfio,
 }
@@ -123,9 +126,12 @@ calls! {
     ContainerOrGroup GROUP_UNSET_CONTAINER(Nothing, 0) = 5,
         powerpc64 0x2000_3b69, x86_64 0x3b69;
     ContainerOrGroup GROUP_GET_DEVICE_FD(Name, 0) = 6, powerpc64 0x2000_3b6a, x86_64 0x3b6a;
+    Device DEVICE_GET_INFO(vfio_device_info, 24) = 7, powerpc64 0x2000_3b6b, x86_64 0x3b6b;
     Device DEVICE_GET_REGION_INFO(vfio_region_info, 32) = 8,
         powerpc64 0x2000_3b6c, x86_64 0x3b6c;
+    Device DEVICE_GET_IRQ_INFO(vfio_irq_info, 16) = 9, powerpc64 0x2000_3b6d, x86_64 0x3b6d;
     Device DEVICE_SET_IRQS(IrqEvent, 24) = 10, powerpc64 0x2000_3b6e, x86_64 0x3b6e;
+    Device DEVICE_RESET(Nothing, 0) = 11, powerpc64 0x2000_3b6f, x86_64 0x3b6f;
     ContainerOrGroup IOMMU_SPAPR_TCE_GET_INFO(vfio_iommu_spapr_tce_info, 32) = 12,
         powerpc64 0x2000_3b70, x86_64 0x3b70;
     ContainerOrGroup IOMMU_MAP_DMA(vfio_iommu_type1_dma_map, 32) = 13,
@@ -147,12 +153,14 @@ calls! {
 const _: () = {
     use std::mem::offset_of;
 
-    use tce_engine::kernel::{EehOperation, Extension};
+    use tce_engine::kernel::{EehOperation, Extension, InjectedError, InterruptKind};
     use vfio_bindings::bindings::vfio::{
-        VFIO_EEH, VFIO_EEH_PE_CONFIGURE, VFIO_EEH_PE_DISABLE, VFIO_EEH_PE_ENABLE,
-        VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_RESET_DEACTIVATE, VFIO_EEH_PE_RESET_FUNDAMENTAL,
-        VFIO_EEH_PE_RESET_HOT, VFIO_EEH_PE_UNFREEZE_DMA, VFIO_EEH_PE_UNFREEZE_IO,
-        VFIO_SPAPR_TCE_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU, vfio_irq_set,
+        VFIO_DEVICE_FLAGS_RESET, VFIO_EEH, VFIO_EEH_PE_CONFIGURE, VFIO_EEH_PE_DISABLE,
+        VFIO_EEH_PE_ENABLE, VFIO_EEH_PE_GET_STATE, VFIO_EEH_PE_INJECT_ERR,
+        VFIO_EEH_PE_RESET_DEACTIVATE, VFIO_EEH_PE_RESET_FUNDAMENTAL, VFIO_EEH_PE_RESET_HOT,
+        VFIO_EEH_PE_UNFREEZE_DMA, VFIO_EEH_PE_UNFREEZE_IO, VFIO_PCI_INTX_IRQ_INDEX,
+        VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_SPAPR_TCE_IOMMU,
+        VFIO_SPAPR_TCE_v2_IOMMU, vfio_irq_set,
     };
 
     assert!(VFIO_SPAPR_TCE_IOMMU == Extension::SpaprTceV1.number());
@@ -167,6 +175,11 @@ const _: () = {
     assert!(VFIO_EEH_PE_RESET_HOT == EehOperation::ResetHot.number());
     assert!(VFIO_EEH_PE_RESET_FUNDAMENTAL == EehOperation::ResetFundamental.number());
     assert!(VFIO_EEH_PE_CONFIGURE == EehOperation::Configure.number());
+    assert!(VFIO_EEH_PE_INJECT_ERR == InjectedError::OPERATION);
+    assert!(VFIO_DEVICE_FLAGS_RESET == 1);
+    assert!(VFIO_PCI_INTX_IRQ_INDEX == InterruptKind::Intx.number());
+    assert!(VFIO_PCI_MSI_IRQ_INDEX == InterruptKind::Msi.number());
+    assert!(VFIO_PCI_MSIX_IRQ_INDEX == InterruptKind::Msix.number());
     assert!(offset_of!(IrqEvent, event) == size_of::<vfio_irq_set>());
     assert!(VFIO_IOMMU_SPAPR_INFO_DDW == 1);
     assert!(VFIO_DMA_MAP_FLAG_READ == tce_engine::kernel::MAP_READ);
@@ -191,6 +204,8 @@ mod tests {
 
     const STRUCTURES: &[(&str, usize)] = &[
         ("vfio_group_status", size_of::<vfio_group_status>()),
+        ("vfio_device_info", size_of::<vfio_device_info>()),
+        ("vfio_irq_info", size_of::<vfio_irq_info>()),
         ("vfio_region_info", size_of::<vfio_region_info>()),
         ("vfio_iommu_spapr_tce_info", size_of::<vfio_iommu_spapr_tce_info>()),
         ("vfio_iommu_type1_dma_map", size_of::<vfio_iommu_type1_dma_map>()),

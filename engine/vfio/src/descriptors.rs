@@ -24,13 +24,16 @@ use tce_engine::{
     kernel::{DescriptorKind, Fd},
 };
 
-use crate::device::Regions;
+use crate::{device::Regions, guest::Guest};
 
 /// Major and minor number of `/dev/vfio/vfio` (`MISC_MAJOR`, `VFIO_MINOR`).
 const CONTAINER_DEVICE: (u64, u64) = (10, 196);
 
 /// Major and minor number of `/dev/kvm` (`KVM_MINOR`).
 const HYPERVISOR_DEVICE: (u64, u64) = (10, 232);
+
+/// How the name of a virtual machine's processor begins (`create_vcpu_fd`). Only the kernel makes such names.
+const PROCESSOR: &str = "anon_inode:kvm-vcpu:";
 
 /// What a descriptor of ours is, as far as `ioctl` is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +48,12 @@ pub(crate) enum Sort {
     Hypervisor,
     /// A virtual machine of KVM's.
     VirtualMachine,
+    /// A virtual machine's processor.
+    VirtualProcessor,
     /// A virtual machine's link to VFIO.
     KvmVfio,
+    /// A guest's TCE table.
+    GuestTable,
     /// None of these: no `ioctl` of this crate is for it.
     Foreign,
 }
@@ -60,10 +67,11 @@ impl From<&DescriptorKind> for Sort {
             DescriptorKind::VirtualMachine => Self::VirtualMachine,
             DescriptorKind::KvmVfio => Self::KvmVfio,
             DescriptorKind::Hypervisor => Self::Hypervisor,
-            DescriptorKind::GuestTable
-            | DescriptorKind::Event
-            | DescriptorKind::Other(_)
-            | DescriptorKind::Closed => Self::Foreign,
+            DescriptorKind::GuestTable => Self::GuestTable,
+            DescriptorKind::Other(name) if name.starts_with(PROCESSOR) => Self::VirtualProcessor,
+            DescriptorKind::Event | DescriptorKind::Other(_) | DescriptorKind::Closed => {
+                Self::Foreign
+            }
         }
     }
 }
@@ -74,6 +82,8 @@ pub(crate) struct Descriptor {
     file: File,
     sort: Sort,
     regions: Regions,
+    guest: Guest,
+    guest_tces: Option<u64>,
 }
 
 impl Descriptor {
@@ -91,6 +101,21 @@ impl Descriptor {
     pub(crate) const fn regions(&self) -> &Regions {
         &self.regions
     }
+
+    /// A virtual machine's guest.
+    pub(crate) const fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// How many TCEs a guest's table has, if it was made here.
+    pub(crate) const fn guest_tces(&self) -> Option<u64> {
+        self.guest_tces
+    }
+
+    /// The same as a guest's table of so many TCEs.
+    pub(crate) fn with_guest_tces(self, tces: u64) -> Self {
+        Self { guest_tces: Some(tces), ..self }
+    }
 }
 
 /// Opens a node for reading and writing, close-on-exec as all of ours, and finds out what it is.
@@ -103,7 +128,13 @@ impl From<OwnedFd> for Descriptor {
     /// Finds out what it is.
     fn from(fd: OwnedFd) -> Self {
         let sort = Sort::from(&kind_of(Fd::new(fd.as_raw_fd())));
-        Self { file: fd.into(), sort, regions: Regions::default() }
+        Self {
+            file: fd.into(),
+            sort,
+            regions: Regions::default(),
+            guest: Guest::default(),
+            guest_tces: None,
+        }
     }
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn create_vm(hypervisor: &Descriptor) -> Result<OwnedFd, Errno> {
     owned(made, hypervisor.sort() == Sort::Hypervisor)
 }
 
+/// `KVM_CREATE_VCPU` of the first one. The new descriptor is close-on-exec (`create_vcpu_fd`).
+pub(crate) fn create_vcpu(vm: &Descriptor) -> Result<OwnedFd, Errno> {
+    owned(with_number(vm, &kvm::CREATE_VCPU, 0), vm.sort() == Sort::VirtualMachine)
+}
+
 /// `KVM_CREATE_SPAPR_TCE_64`. The new descriptor is close-on-exec (`kvm_vm_ioctl_create_spapr_tce`).
 pub(crate) fn create_guest_table(
     vm: &Descriptor,
@@ -119,8 +124,9 @@ unsafe fn invoke<A>(descriptor: &Descriptor, call: &Call<A>, argument: *mut c_vo
         Sort::Device => call.answers() == Answers::Device,
         Sort::Hypervisor => call.answers() == Answers::Hypervisor,
         Sort::VirtualMachine => call.answers() == Answers::VirtualMachine,
+        Sort::VirtualProcessor => call.answers() == Answers::VirtualProcessor,
         Sort::KvmVfio => call.answers() == Answers::KvmVfio,
-        Sort::Foreign => false,
+        Sort::GuestTable | Sort::Foreign => false,
     };
     if !fits {
         return Raw::Failed(Errno::ENOTTY);
@@ -160,8 +166,17 @@ unsafe impl Plain for kvm::CreateDevice {}
 unsafe impl Plain for kvm::CreateSpaprTce {}
 // SAFETY: `repr(C)`, integers only.
 unsafe impl Plain for kvm::GroupAndTable {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for kvm::EnableCapability {}
+// SAFETY: `repr(C)`, integers only. The address in it is the guest's from then on; who makes the call answers for that
+// memory (`guest`).
+unsafe impl Plain for kvm::MemoryRegion {}
+// SAFETY: `repr(C)`, integers only.
+unsafe impl Plain for kvm::Registers {}
 plain! {
     vfio_group_status
+    vfio_device_info
+    vfio_irq_info
     vfio_region_info
     vfio_iommu_spapr_tce_info
     vfio_iommu_type1_dma_map

@@ -1,11 +1,6 @@
 //! The raw operations, on the real kernel.
 
-use std::{
-    ffi::CString,
-    io::Read as _,
-    os::fd::{AsRawFd as _, OwnedFd},
-    sync::Arc,
-};
+use std::{ffi::CString, io::Read as _, os::fd::OwnedFd, sync::Arc};
 
 use nix::sys::eventfd::EfdFlags;
 
@@ -13,17 +8,17 @@ use tce_engine::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
+        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
+        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
 use crate::{
     abi::{self, Call, argsz, kvm},
     descriptors::{self, Descriptor, errno_of, from_nix},
-    device,
+    device, function, guest,
     ioctl::{self, Plain},
     machine::Shared,
     memory::Ground,
@@ -63,6 +58,35 @@ impl VfioKernel {
             Ok(descriptor) => call(&descriptor),
             Err(errno) => Raw::Failed(errno),
         }
+    }
+
+    /// An event for the first interrupt of an index.
+    fn watch(&self, device: DeviceFd, index: u32, event: EventFd) -> Raw {
+        match self.shared.descriptors.get(event.fd()) {
+            Ok(event) => self.on(device.fd(), |device| function::watch(device, index, &event)),
+            Err(errno) => Raw::Failed(errno),
+        }
+    }
+
+    fn ask_device<T: Default>(
+        &self,
+        device: DeviceFd,
+        ask: impl FnOnce(&Descriptor) -> Reply<T>,
+    ) -> Reply<T> {
+        match self.shared.descriptors.get(device.fd()) {
+            Ok(device) => ask(&device),
+            Err(errno) => Reply { raw: Raw::Failed(errno), out: T::default() },
+        }
+    }
+
+    fn eeh_operation(&self, container: ContainerFd, op: u32, err: abi::vfio_eeh_pe_err) -> Raw {
+        let mut eeh = abi::vfio_eeh_pe_op {
+            argsz: argsz::<abi::vfio_eeh_pe_op>(),
+            flags: 0,
+            op,
+            __bindgen_anon_1: abi::vfio_eeh_pe_op__bindgen_ty_1 { err },
+        };
+        self.ask(container.fd(), &abi::EEH_PE_OP, &mut eeh)
     }
 
     fn set_attribute<T: Plain>(&self, link: KvmVfioFd, attribute: u64, value: &T) -> Raw {
@@ -160,6 +184,26 @@ impl Kernel for VfioKernel {
         device::write(&*self.shared.descriptors.get(device.fd())?, space, offset, bytes)
     }
 
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
+        self.ask_device(device, function::info)
+    }
+
+    fn reset_device(&mut self, device: DeviceFd) -> Raw {
+        self.on(device.fd(), function::reset)
+    }
+
+    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32> {
+        self.ask_device(device, |device| function::interrupt_count(device, kind))
+    }
+
+    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw {
+        self.watch(device, kind.number(), event)
+    }
+
+    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw {
+        self.on(device.fd(), |device| function::disable(device, kind.number()))
+    }
+
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
         let mut info = abi::vfio_iommu_spapr_tce_info {
             argsz: argsz::<abi::vfio_iommu_spapr_tce_info>(),
@@ -237,14 +281,17 @@ impl Kernel for VfioKernel {
     }
 
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
-        let no_error = abi::vfio_eeh_pe_err::default();
-        let mut eeh = abi::vfio_eeh_pe_op {
-            argsz: argsz::<abi::vfio_eeh_pe_op>(),
-            flags: 0,
-            op: operation.number(),
-            __bindgen_anon_1: abi::vfio_eeh_pe_op__bindgen_ty_1 { err: no_error },
+        self.eeh_operation(container, operation.number(), abi::vfio_eeh_pe_err::default())
+    }
+
+    fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw {
+        let error = abi::vfio_eeh_pe_err {
+            type_: error.width,
+            func: error.function,
+            addr: error.address,
+            mask: error.mask,
         };
-        self.ask(container.fd(), &abi::EEH_PE_OP, &mut eeh)
+        self.eeh_operation(container, InjectedError::OPERATION, error)
     }
 
     fn open_event(&mut self) -> Result<EventFd, Errno> {
@@ -264,19 +311,7 @@ impl Kernel for VfioKernel {
     }
 
     fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
-        let event = match self.shared.descriptors.get(event.fd()) {
-            Ok(event) => event,
-            Err(errno) => return Raw::Failed(errno),
-        };
-        let mut request = abi::IrqEvent {
-            argsz: argsz::<abi::IrqEvent>(),
-            flags: abi::VFIO_IRQ_SET_DATA_EVENTFD | abi::VFIO_IRQ_SET_ACTION_TRIGGER,
-            index: abi::VFIO_PCI_REQ_IRQ_INDEX,
-            start: 0,
-            count: 1,
-            event: event.file().as_raw_fd(),
-        };
-        self.ask(device.fd(), &abi::DEVICE_SET_IRQS, &mut request)
+        self.watch(device, abi::VFIO_PCI_REQ_IRQ_INDEX, event)
     }
 
     fn create_vm(&mut self) -> Result<VmFd, Errno> {
@@ -305,7 +340,8 @@ impl Kernel for VfioKernel {
             size: call.size,
         };
         let table = ioctl::create_guest_table(&vm, &mut arguments)?;
-        Ok(GuestTableFd::new(self.shared.descriptors.insert(table.into())))
+        let table = Descriptor::from(table).with_guest_tces(call.size);
+        Ok(GuestTableFd::new(self.shared.descriptors.insert(table)))
     }
 
     fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
@@ -319,6 +355,16 @@ impl Kernel for VfioKernel {
     fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
         let both = kvm::GroupAndTable { group: group.fd().raw(), table: table.fd().raw() };
         self.set_attribute(link, kvm::attribute::SET_SPAPR_TCE, &both)
+    }
+
+    fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno> {
+        let table = self.shared.descriptors.get(table.fd())?;
+        guest::read_table(&table, first, tces, self.shared.facts.page_shift)
     }
 }
 

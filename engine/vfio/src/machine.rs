@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use tce_engine::{
-    addr::HostAddr,
+    addr::{GuestAddress, HostAddr},
     errno::Errno,
-    kernel::{ContainerFd, Extension, GroupNumber, Kernel, MemoryRange, Raw, SystemFacts},
-    machine::{GroupDevice, Machine, MachineError, MemoryRequest},
+    kernel::{ContainerFd, Extension, GroupNumber, Kernel, MemoryRange, Raw, SystemFacts, VmFd},
+    machine::{
+        GroupDevice, GuestStep, HypercallExit, HypercallRegisters, Machine, MachineError,
+        MemoryRequest,
+    },
 };
 
 use crate::{
-    descriptors::{Descriptors, errno_of},
+    descriptors::{Descriptor, Descriptors, errno_of},
+    guest,
     kernel::VfioKernel,
     memory::Memory,
     release::{Release, Verdict},
@@ -142,6 +146,10 @@ impl VfioMachine {
         self.shared.descriptors.count()
     }
 
+    fn guest(&self, vm: VmFd, step: GuestStep) -> Result<Arc<Descriptor>, MachineError> {
+        self.shared.descriptors.get(vm.fd()).map_err(|errno| MachineError::Guest { step, errno })
+    }
+
     fn find_backend(&self) -> Result<(), OpenError> {
         let mut kernel = self.kernel();
         let container = kernel.open_container().map_err(unopened)?;
@@ -207,6 +215,29 @@ impl Machine for VfioMachine {
 
     fn read_memory(&mut self, address: HostAddr, bytes: &mut [u8]) -> Result<(), MachineError> {
         self.shared.memory.read(address, bytes)
+    }
+
+    fn set_guest_memory(
+        &mut self,
+        vm: VmFd,
+        at: GuestAddress,
+        memory: MemoryRange,
+    ) -> Result<(), MachineError> {
+        let ground = self.shared.memory.ground(memory, self.shared.facts.page_shift);
+        guest::set_memory(&*self.guest(vm, GuestStep::Memory)?, at, memory, ground)
+    }
+
+    fn enable_multi_tce(&mut self, vm: VmFd) -> Result<(), MachineError> {
+        guest::enable_multi_tce(&*self.guest(vm, GuestStep::MultiTce)?)
+    }
+
+    fn hypercall(
+        &mut self,
+        vm: VmFd,
+        call: HypercallRegisters,
+    ) -> Result<HypercallExit, MachineError> {
+        let vm = self.guest(vm, GuestStep::Run)?;
+        guest::hypercall(&vm, &call, self.shared.facts.page_shift)
     }
 }
 

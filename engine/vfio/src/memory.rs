@@ -42,6 +42,13 @@ pub(crate) enum Ground {
     Refused,
 }
 
+impl Ground {
+    /// A block that is in no table of blocks.
+    pub(crate) const fn of(block: Arc<Mapping>) -> Self {
+        Self::Block { _held: block }
+    }
+}
+
 impl Memory {
     /// Maps a block; see [`tce_engine::machine::Machine::allocate`].
     pub(crate) fn allocate(

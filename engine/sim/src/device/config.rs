@@ -12,6 +12,7 @@ const COMMAND_ENABLED: u16 = 0x0102;
 const COMMAND_MEMORY: u16 = 0x0002;
 const STATUS_AND_REVISION: [u8; 6] = [0x10, 0x00, 0x10, 0x00, 0xff, 0x00];
 const COMMAND_MASTER: u16 = 0x0004;
+const COMMAND_INTX_OFF: u16 = 0x0400;
 
 /// The space.
 #[derive(Debug)]
@@ -54,6 +55,11 @@ impl Config {
 
     pub(super) fn is_bus_master(&self) -> bool {
         self.command() & COMMAND_MASTER != 0
+    }
+
+    /// Whether the legacy interrupt is not switched off.
+    pub(super) fn lets_line_through(&self) -> bool {
+        self.command() & COMMAND_INTX_OFF == 0
     }
 
     fn command(&self) -> u16 {

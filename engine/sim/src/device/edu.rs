@@ -10,6 +10,11 @@ const ID: u32 = 0x0100_00ed;
 const REG_ID: u64 = 0x00;
 const REG_LIVENESS: u64 = 0x04;
 const REG_FACTORIAL: u64 = 0x08;
+const REG_STATUS: u64 = 0x20;
+/// Bits that say why the device interrupts. Those written to RAISE are set, to ACKNOWLEDGE cleared.
+const REG_INTERRUPT_STATUS: u64 = 0x24;
+const REG_INTERRUPT_RAISE: u64 = 0x60;
+const REG_INTERRUPT_ACKNOWLEDGE: u64 = 0x64;
 const REG_DMA_SOURCE: u64 = 0x80;
 const REG_DMA_DESTINATION: u64 = 0x88;
 const REG_DMA_COUNT: u64 = 0x90;
@@ -29,6 +34,7 @@ const BUFFER_BYTES: usize = 4096;
 pub(super) struct Edu {
     liveness: u32,
     factorial: u32,
+    interrupt_status: u32,
     source: u64,
     destination: u64,
     count: u64,
@@ -43,6 +49,15 @@ pub(crate) enum Direction {
     FromMemory,
     /// From the device into memory.
     ToMemory,
+}
+
+/// What a write to a register starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A DMA.
+    Transfer(Transfer),
+    /// An interrupt.
+    Interrupt,
 }
 
 /// A DMA the device wants.
@@ -63,6 +78,7 @@ impl Default for Edu {
         Self {
             liveness: 0,
             factorial: 0,
+            interrupt_status: 0,
             source: 0,
             destination: 0,
             count: 0,
@@ -84,8 +100,8 @@ impl Edu {
         access.copy_from_slice(&bytes[bytes.len() - access.len()..]);
     }
 
-    /// One access (`edu_mmio_write`). Returns the transfer it starts; that is over before the next access.
-    pub(super) fn write(&mut self, offset: u64, access: &[u8]) -> Option<Transfer> {
+    /// One access (`edu_mmio_write`). Returns what it starts; that is over before the next access.
+    pub(super) fn write(&mut self, offset: u64, access: &[u8]) -> Option<Effect> {
         let value = match *access {
             [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
             [a, b, c, d, e, f, g, h] if offset >= DMA_REGISTERS => {
@@ -101,11 +117,21 @@ impl Edu {
             REG_DMA_COUNT => self.count = value,
             REG_DMA_COMMAND if value & COMMAND_RUN != 0 => {
                 self.command = value & !COMMAND_RUN;
-                return self.transfer();
+                return self.transfer().map(Effect::Transfer);
             }
+            REG_INTERRUPT_RAISE => {
+                self.interrupt_status |= low_word(value);
+                return self.raises_interrupt().then_some(Effect::Interrupt);
+            }
+            REG_INTERRUPT_ACKNOWLEDGE => self.interrupt_status &= !low_word(value),
             _ => {}
         }
         None
+    }
+
+    /// Whether its interrupt is raised.
+    pub(super) const fn raises_interrupt(&self) -> bool {
+        self.interrupt_status != 0
     }
 
     /// The bytes of the buffer that a transfer names.
@@ -131,8 +157,9 @@ impl Edu {
             REG_ID => Some(u64::from(ID)),
             REG_LIVENESS => Some(u64::from(self.liveness)),
             REG_FACTORIAL => Some(u64::from(self.factorial)),
-            // Status and interrupt status: never computing, never interrupting.
-            0x20 | 0x24 => Some(0),
+            REG_INTERRUPT_STATUS => Some(u64::from(self.interrupt_status)),
+            // Never computing.
+            REG_STATUS => Some(0),
             _ => None,
         }
     }
@@ -201,7 +228,7 @@ mod tests {
         let transfer = edu.write(REG_DMA_COMMAND, &1_u32.to_be_bytes());
         let expected =
             Transfer { direction: Direction::FromMemory, iova: 0x8000, at: 0x10, len: 64 };
-        assert_eq!(transfer, Some(expected));
+        assert_eq!(transfer, Some(Effect::Transfer(expected)));
         assert_eq!(read4(&edu, REG_DMA_COMMAND), 0);
     }
 

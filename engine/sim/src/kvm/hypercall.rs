@@ -6,7 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use tce_engine::addr::HostAddr;
+use tce_engine::{
+    addr::HostAddr,
+    machine::{HypercallExit, HypercallRegisters},
+    papr,
+};
 
 use super::{GuestTable, MemorySlots, hardware::GuestRun};
 use crate::{
@@ -20,7 +24,14 @@ use crate::{
 
 /// A hypercall of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hypercall {
+pub(crate) enum Hypercall {
+    /// `H_GET_TCE`: reads one TCE.
+    GetTce {
+        /// The table's name.
+        liobn: u64,
+        /// The I/O address.
+        ioba: u64,
+    },
     /// `H_PUT_TCE`: sets one TCE.
     PutTce {
         /// The table's name.
@@ -56,9 +67,11 @@ pub enum Hypercall {
 
 /// What a guest gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HypercallAnswer {
+pub(crate) enum HypercallAnswer {
     /// `H_SUCCESS`.
     Success,
+    /// `H_SUCCESS`, and this TCE in R4.
+    Tce(u64),
     /// `H_PARAMETER`.
     Parameter,
     /// `H_TOO_HARD`: the guest gets nothing yet; the call goes to the program that runs it.
@@ -88,7 +101,34 @@ pub(crate) struct Handler<'a> {
 
 pub(super) type Answer = Result<(), HypercallAnswer>;
 
+impl HypercallAnswer {
+    /// The answer in the guest's registers.
+    pub(crate) const fn exit(self) -> HypercallExit {
+        use papr::ReturnCode::{Parameter, Success};
+        match self {
+            Self::Success => HypercallExit::Answered { code: Success.register(), value: 0 },
+            Self::Tce(value) => HypercallExit::Answered { code: Success.register(), value },
+            Self::Parameter => HypercallExit::Answered { code: Parameter.register(), value: 0 },
+            Self::TooHard => HypercallExit::ToUserSpace,
+        }
+    }
+}
+
 impl Hypercall {
+    /// The call of these registers, if it is one about TCEs.
+    pub(crate) const fn of(registers: &HypercallRegisters) -> Option<Self> {
+        let [liobn, ioba, third, count] = registers.arguments;
+        Some(match registers.token {
+            papr::Hypercall::GET_TCE => Self::GetTce { liobn, ioba },
+            papr::Hypercall::PUT_TCE => Self::PutTce { liobn, ioba, tce: third },
+            papr::Hypercall::PUT_TCE_INDIRECT => {
+                Self::PutTceIndirect { liobn, ioba, list: third, count }
+            }
+            papr::Hypercall::STUFF_TCE => Self::StuffTce { liobn, ioba, value: third, count },
+            _ => return None,
+        })
+    }
+
     /// Whether the kernel answers it only when told to (it is not in `default_hcall_list`).
     pub(crate) const fn is_multi_tce(&self) -> bool {
         matches!(self, Self::PutTceIndirect { .. } | Self::StuffTce { .. })
@@ -97,7 +137,8 @@ impl Hypercall {
     /// The table it names.
     pub(crate) const fn liobn(&self) -> u64 {
         match self {
-            Self::PutTce { liobn, .. }
+            Self::GetTce { liobn, .. }
+            | Self::PutTce { liobn, .. }
             | Self::PutTceIndirect { liobn, .. }
             | Self::StuffTce { liobn, .. } => *liobn,
         }
@@ -108,6 +149,9 @@ impl Handler<'_> {
     /// Answers a call on the handler's table.
     pub(crate) fn answer(&mut self, call: Hypercall) -> HypercallAnswer {
         let answer = match call {
+            Hypercall::GetTce { ioba, .. } => {
+                return self.get(ioba).map_or_else(|refused| refused, HypercallAnswer::Tce);
+            }
             Hypercall::PutTce { ioba, tce, .. } => self.put(ioba, tce),
             Hypercall::PutTceIndirect { ioba, list, count, .. } => {
                 self.put_indirect(ioba, list, count)
@@ -115,6 +159,13 @@ impl Handler<'_> {
             Hypercall::StuffTce { ioba, value, count, .. } => self.stuff(ioba, value, count),
         };
         answer.err().unwrap_or(HypercallAnswer::Success)
+    }
+
+    /// `kvmppc_h_get_tce`: what the guest set, not what the hardware has.
+    fn get(&mut self, ioba: u64) -> Result<u64, HypercallAnswer> {
+        self.check_range(ioba, 1)?;
+        let index = self.table.index_of(ioba).ok_or(HypercallAnswer::Parameter)?;
+        Ok(self.table.tce(index).unwrap_or(0))
     }
 
     /// `kvmppc_h_put_tce`.

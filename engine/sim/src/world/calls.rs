@@ -4,8 +4,8 @@ use tce_engine::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        CreateCall, EehOperation, Extension, Fd, MapCall, MemoryRange, Platform, SpaprInfo,
-        UnmapCall,
+        CreateCall, EehOperation, Extension, Fd, InjectedError, MapCall, MemoryRange, Platform,
+        SpaprInfo, UnmapCall,
     },
 };
 
@@ -99,6 +99,16 @@ impl World {
         operation: EehOperation,
     ) -> Result<i32, Errno> {
         self.on_backend(caller, fd, |backend, host| backend.eeh(operation, host))
+    }
+
+    /// `VFIO_EEH_PE_INJECT_ERR`.
+    pub(crate) fn inject_error(
+        &mut self,
+        caller: MmId,
+        fd: Fd,
+        error: InjectedError,
+    ) -> Result<(), Errno> {
+        self.on_backend(caller, fd, |backend, host| backend.inject_error(error, host))
     }
 
     fn on_backend<T>(

@@ -8,7 +8,7 @@ use tce_engine::{
 use super::World;
 use crate::{
     descriptor::{DeviceFile, File},
-    device::Device,
+    device::{Device, Effect},
     group::{GroupId, Presence},
     process::MmId,
 };
@@ -82,7 +82,7 @@ impl World {
         Ok(())
     }
 
-    /// Writes registers, and does what DMA that starts. A frozen PE takes no writes.
+    /// Writes registers, and does what DMA that starts and raises what it raises. A frozen PE takes no writes.
     pub(crate) fn write_device(
         &mut self,
         fd: Fd,
@@ -102,8 +102,11 @@ impl World {
             DeviceSpace::Bar(bar) => device.write_bar(bar, offset, bytes)?,
         };
         self.check_width(space, offset, bytes.len());
-        for transfer in started {
-            self.dma(file, &transfer);
+        for effect in started {
+            match effect {
+                Effect::Transfer(transfer) => self.dma(file, &transfer),
+                Effect::Interrupt => self.interrupt(file),
+            }
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl World {
         let File::Device(file) = *self.descriptors.file(device)? else {
             return Err(Errno::ENOTTY);
         };
-        let File::Event(id) = *self.descriptors.file(event)? else { return Err(Errno::EINVAL) };
+        let id = self.event_of(event)?;
         self.device_mut(file)?.request = Some(id);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use tce_engine::{
     errno::Errno,
     kernel::{Fd, GuestTableCall, MemoryRange},
+    machine::{HypercallExit, HypercallRegisters},
 };
 
 use super::World;
@@ -138,12 +139,22 @@ impl World {
         Ok(())
     }
 
-    /// A guest's hypercall.
-    pub(crate) fn hypercall(&mut self, vm: Fd, call: Hypercall) -> HypercallAnswer {
+    /// A guest's hypercall. What `kvmppc_pseries_do_hcall` does not know is user space's.
+    pub(crate) fn hypercall(
+        &mut self,
+        caller: MmId,
+        vm: Fd,
+        registers: &HypercallRegisters,
+    ) -> Result<HypercallExit, Errno> {
+        let id = self.vm_of(caller, vm)?;
+        let Some(call) = Hypercall::of(registers) else { return Ok(HypercallExit::ToUserSpace) };
+        Ok(self.answer(id, call).exit())
+    }
+
+    fn answer(&mut self, id: VmId, call: Hypercall) -> HypercallAnswer {
         let too_hard = HypercallAnswer::TooHard;
-        let Ok(File::VirtualMachine(id)) = self.descriptors.file(vm) else { return too_hard };
-        let Some(table) = self.guest_table_of(*id, call.liobn()) else { return too_hard };
-        let Some(vm) = self.kvm.vms.get(id) else { return too_hard };
+        let Some(table) = self.guest_table_of(id, call.liobn()) else { return too_hard };
+        let Some(vm) = self.kvm.vms.get(&id) else { return too_hard };
         if call.is_multi_tce() && vm.multi_tce == MultiTce::UserSpace {
             return too_hard;
         }
@@ -162,11 +173,22 @@ impl World {
         handler.answer(call)
     }
 
-    /// One of the TCEs that a guest has set.
-    pub(crate) fn guest_tce(&self, table: Fd, index: u64) -> Option<u64> {
-        match self.descriptors.file(table) {
-            Ok(File::GuestTable(id)) => self.kvm.tables.get(id)?.tce(index),
-            _ => None,
+    /// Reads what a guest has set, through a mapping of its table (`kvm_spapr_tce_mmap`). No other file here can be
+    /// mapped without more ado.
+    pub(crate) fn read_guest_table(
+        &self,
+        table: Fd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Errno> {
+        let File::GuestTable(id) = self.descriptors.file(table)? else { return Err(Errno::ENODEV) };
+        let table = self.kvm.tables.get(id).ok_or(Errno::EBADF)?;
+        let count = u64::try_from(tces.len()).map_err(|_| Errno::EINVAL)?;
+        let end = first.checked_add(count).filter(|end| *end <= table.call.size);
+        end.ok_or(Errno::EINVAL)?;
+        for (index, tce) in (first..).zip(tces) {
+            *tce = table.tce(index).ok_or(Errno::EINVAL)?;
         }
+        Ok(())
     }
 }

@@ -1,14 +1,60 @@
 //! A virtual machine beside the bench's container.
 
-use tce_engine::kernel::{
-    GroupFd, GuestTableCall, GuestTableFd, Kernel, KvmVfioFd, MemoryRange, Raw, VmFd,
+use tce_engine::{
+    addr::GuestAddress,
+    errno::Errno,
+    kernel::{GroupFd, GuestTableCall, GuestTableFd, Kernel, KvmVfioFd, MemoryRange, Raw, VmFd},
+    machine::{HypercallRegisters, Machine, MachineError},
+    papr::ReturnCode,
 };
-use tce_sim::{Hypercall, HypercallAnswer};
+use tce_sim::SimMachine;
 
 use crate::bench::{Bench, OK};
 
 /// The name of the guest's table.
 pub(crate) const LIOBN: u64 = 0x8000_0001;
+
+/// How a hypercall that sets TCEs ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HypercallAnswer {
+    Success,
+    Parameter,
+    TooHard,
+}
+
+/// Lets a guest make a hypercall.
+pub(crate) fn hypercall(
+    machine: &SimMachine,
+    vm: VmFd,
+    call: HypercallRegisters,
+) -> HypercallAnswer {
+    match machine.clone().hypercall(vm, call).expect("it is a virtual machine").code() {
+        None => HypercallAnswer::TooHard,
+        Some(code) if code == ReturnCode::Success.register() => HypercallAnswer::Success,
+        Some(code) if code == ReturnCode::Parameter.register() => HypercallAnswer::Parameter,
+        Some(code) => panic!("no call here answers {code:#x}"),
+    }
+}
+
+/// What the guest has set in its own table; `None` outside.
+pub(crate) fn guest_tce(bench: &mut Bench, table: GuestTableFd, index: u64) -> Option<u64> {
+    let mut tce = [0];
+    match bench.kernel.read_guest_table(table, index, &mut tce) {
+        Ok(()) => Some(tce[0]),
+        Err(errno) => {
+            assert_eq!(errno, Errno::EINVAL);
+            None
+        }
+    }
+}
+
+/// The errno of what a virtual machine refused.
+pub(crate) fn refusal<T>(result: Result<T, MachineError>) -> Option<Errno> {
+    match result {
+        Err(MachineError::Guest { errno, .. }) => Some(errno),
+        _ => None,
+    }
+}
 
 /// A guest with a link to VFIO.
 pub(crate) struct Guest {
@@ -32,7 +78,10 @@ impl Guest {
     ) -> (Self, GuestTableFd) {
         let guest = Self::new(bench);
         bench.machine.enable_multi_tce(guest.vm).expect("it is ours");
-        bench.machine.set_guest_memory(guest.vm, 0, memory).expect("it is whole pages");
+        bench
+            .machine
+            .set_guest_memory(guest.vm, GuestAddress::new(0), memory)
+            .expect("it is whole pages");
         let table = guest.table(bench, table_at_zero(LIOBN, 12, pages));
         assert_eq!(bench.kernel.add_group(guest.link, bench.group), OK);
         assert_eq!(guest.attach(bench, table), OK);
@@ -53,7 +102,7 @@ impl Guest {
     }
 
     pub(crate) fn put(&self, bench: &Bench, ioba: u64, tce: u64) -> HypercallAnswer {
-        bench.machine.hypercall(self.vm, Hypercall::PutTce { liobn: LIOBN, ioba, tce })
+        hypercall(&bench.machine, self.vm, HypercallRegisters::put_tce(LIOBN, ioba, tce))
     }
 
     pub(crate) fn put_list(
@@ -63,8 +112,8 @@ impl Guest {
         list: u64,
         count: u64,
     ) -> HypercallAnswer {
-        let call = Hypercall::PutTceIndirect { liobn: LIOBN, ioba, list, count };
-        bench.machine.hypercall(self.vm, call)
+        let call = HypercallRegisters::put_tce_indirect(LIOBN, ioba, list, count);
+        hypercall(&bench.machine, self.vm, call)
     }
 
     pub(crate) fn stuff(
@@ -74,8 +123,8 @@ impl Guest {
         value: u64,
         count: u64,
     ) -> HypercallAnswer {
-        let call = Hypercall::StuffTce { liobn: LIOBN, ioba, value, count };
-        bench.machine.hypercall(self.vm, call)
+        let call = HypercallRegisters::stuff_tce(LIOBN, ioba, value, count);
+        hypercall(&bench.machine, self.vm, call)
     }
 }
 

@@ -1,16 +1,19 @@
 //! A guest's hypercalls.
 
 use tce_engine::{
-    addr::{Bytes, HostAddr, Iova, PageShift},
+    addr::{Bytes, GuestAddress, HostAddr, Iova, PageShift},
     errno::Errno,
-    kernel::{Kernel, MemoryRange},
-    machine::{Backing, Machine, MemoryRequest},
+    kernel::{GuestTableFd, Kernel, MemoryRange, VmFd},
+    machine::{Backing, HypercallExit, HypercallRegisters, Machine, MemoryRequest},
 };
-use tce_sim::{Hypercall, HypercallAnswer, Profile, TceAccess, profile::KernelVersion};
+use tce_sim::{Profile, TceAccess, profile::KernelVersion};
 
 use crate::{
     bench::{Bench, HIGH, OK, part},
-    guest::{Guest, LIOBN, bench_with_window, table_at_zero},
+    guest::{
+        Guest, HypercallAnswer, LIOBN, bench_with_window, guest_tce, hypercall, refusal,
+        table_at_zero,
+    },
 };
 
 const SUCCESS: HypercallAnswer = HypercallAnswer::Success;
@@ -25,23 +28,57 @@ fn a_put_tce_sets_and_clears_what_the_device_sees() {
     let tce = bench.machine.tce(bench.container, Iova::new(0x3000)).expect("it is set");
     assert_eq!(tce.address, part(memory, 0x5000, 0).address);
     assert_eq!(tce.access, TceAccess::ReadWrite, "WRITE implies READ on powernv");
-    assert_eq!((bench.mapped(memory), bench.machine.guest_tce(table, 3)), (1, Some(0x5002)));
+    assert_eq!((bench.mapped(memory), guest_tce(&mut bench, table, 3)), (1, Some(0x5002)));
     assert_eq!(guest.put(&bench, 0x3000, 0x6001), SUCCESS, "exchanged");
     assert_eq!(bench.mapped(memory), 1);
     assert_eq!(guest.put(&bench, 0x3000, 0xabc0), SUCCESS, "no permission: poison");
     assert_eq!((bench.mapped(memory), bench.machine.live_tces()), (0, 0));
-    assert_eq!(bench.machine.guest_tce(table, 3), Some(0xabc0));
-    assert_eq!(bench.machine.guest_tce(table, 16), None, "outside");
+    assert_eq!(guest_tce(&mut bench, table, 3), Some(0xabc0));
+    assert_eq!(guest_tce(&mut bench, table, 16), None, "outside");
+}
+
+#[test]
+fn a_get_tce_reads_what_the_guest_set() {
+    let (mut bench, memory) = bench_with_window("powernv9");
+    let (guest, table) = Guest::leasing(&mut bench, memory, 16);
+    assert_eq!(guest.put(&bench, 0x3000, 0x5002), SUCCESS);
+    let mut read = |ioba| {
+        let call = HypercallRegisters::get_tce(LIOBN, ioba);
+        bench.machine.hypercall(guest.vm, call).expect("it is a virtual machine")
+    };
+    let answered = |code, value| HypercallExit::Answered { code, value };
+    assert_eq!(read(0x3000), answered(0, 0x5002));
+    assert_eq!(read(0x4000), answered(0, 0));
+    assert_eq!(read(0x1_0000), answered(0_u64.wrapping_sub(4), 0), "H_PARAMETER");
+    let mut all = [7; 16];
+    assert_eq!(bench.kernel.read_guest_table(table, 0, &mut all), Ok(()));
+    assert_eq!(all.map(|tce| tce != 0), std::array::from_fn(|index| index == 3));
+}
+
+#[test]
+fn a_guests_table_is_read_inside_and_through_its_own_descriptor() {
+    let (mut bench, memory) = bench_with_window("powernv9");
+    let (_guest, table) = Guest::leasing(&mut bench, memory, 16);
+    let mut read = |table, first, count| {
+        bench.kernel.read_guest_table(GuestTableFd::new(table), first, &mut vec![0; count])
+    };
+    assert_eq!(read(table.fd(), 15, 1), Ok(()));
+    assert_eq!(read(table.fd(), 15, 2), Err(Errno::EINVAL), "beyond");
+    assert_eq!(read(table.fd(), u64::MAX, 1), Err(Errno::EINVAL), "beyond");
+    assert_eq!(read(bench.group.fd(), 0, 1), Err(Errno::ENODEV));
+    assert_eq!(read(tce_engine::kernel::Fd::new(99), 0, 1), Err(Errno::EBADF));
 }
 
 #[test]
 fn an_unknown_name_goes_to_user_space() {
     let (mut bench, memory) = bench_with_window("powernv9");
     let (guest, _table) = Guest::leasing(&mut bench, memory, 16);
-    let call = Hypercall::PutTce { liobn: LIOBN + 1, ioba: 1, tce: 0 };
-    assert_eq!(bench.machine.hypercall(guest.vm, call), TOO_HARD);
-    let none = tce_engine::kernel::VmFd::new(bench.group.fd());
-    assert_eq!(bench.machine.hypercall(none, call), TOO_HARD);
+    let call = HypercallRegisters::put_tce(LIOBN + 1, 1, 0);
+    assert_eq!(hypercall(&bench.machine, guest.vm, call), TOO_HARD);
+    let other = HypercallRegisters { token: 0xf00c, arguments: [LIOBN, 0, 0, 0] };
+    assert_eq!(hypercall(&bench.machine, guest.vm, other), TOO_HARD, "it is about no TCE");
+    let none = VmFd::new(bench.group.fd());
+    assert_eq!(refusal(bench.machine.hypercall(none, call)), Some(Errno::ENOTTY));
 }
 
 #[test]
@@ -66,7 +103,10 @@ fn a_table_above_zero_is_addressed_from_zero() {
     assert_eq!(bench.map(HIGH, part(huge, 0, 0x1_0000)), OK);
     let guest = Guest::new(&mut bench);
     bench.machine.enable_multi_tce(guest.vm).expect("it is ours");
-    bench.machine.set_guest_memory(guest.vm, 0, huge).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(0), huge)
+        .expect("it is whole pages");
     let call = tce_engine::kernel::GuestTableCall {
         offset: HIGH >> 21,
         ..table_at_zero(LIOBN, 21, (4 << 30) >> 21)
@@ -80,7 +120,7 @@ fn a_table_above_zero_is_addressed_from_zero() {
     assert_eq!(bench.mapped(huge), 33);
     let second = bench.tce(HIGH + 0x21_0000);
     assert_eq!(second, Some(part(huge, 0x21_0000, 0).address));
-    assert_eq!(bench.machine.guest_tce(table, 1), Some(0x20_0003));
+    assert_eq!(guest_tce(&mut bench, table, 1), Some(0x20_0003));
     assert_eq!(guest.stuff(&bench, HIGH, 0, 2), SUCCESS);
     assert_eq!((bench.mapped(huge), bench.mapped(memory)), (0, 0));
 }
@@ -90,14 +130,17 @@ fn what_the_kernel_cannot_look_up_goes_to_user_space() {
     let (mut bench, memory) = bench_with_window("powernv9");
     let (guest, table) = Guest::leasing(&mut bench, memory, 16);
     let stranger = bench.allocated(Bytes::mib(2), Backing::Anonymous);
-    bench.machine.set_guest_memory(guest.vm, 1 << 30, stranger).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(1 << 30), stranger)
+        .expect("it is whole pages");
     assert_eq!(guest.put(&bench, 0, 0x5003), SUCCESS);
     assert_eq!(guest.put(&bench, 0, 0x5803), TOO_HARD, "a crooked page");
     assert_eq!(guest.put(&bench, 0, (2 << 30) | 3), TOO_HARD, "no memory");
     assert_eq!(guest.put(&bench, 0, (1 << 30) | 3), TOO_HARD, "not registered");
     write_list(&mut bench, memory, 0x2000, &[0x6003, (1 << 30) | 3]);
     assert_eq!(guest.put_list(&bench, 0, 0x2000, 2), TOO_HARD, "not registered");
-    assert_eq!(bench.machine.guest_tce(table, 0), Some(0x5003), "validation touches nothing");
+    assert_eq!(guest_tce(&mut bench, table, 0), Some(0x5003), "validation touches nothing");
     assert_eq!(bench.tce(0), Some(part(memory, 0x5000, 0).address));
     assert_eq!(bench.mapped(memory), 1);
     assert_eq!(guest.put_list(&bench, 0, 2 << 30, 1), TOO_HARD, "no list");
@@ -121,7 +164,10 @@ fn a_window_follows_from_the_moment_it_is_made() {
 fn calls_for_many_tces_go_to_user_space_until_they_are_enabled() {
     let (mut bench, memory) = bench_with_window("powernv9");
     let guest = Guest::new(&mut bench);
-    bench.machine.set_guest_memory(guest.vm, 0, memory).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(0), memory)
+        .expect("it is whole pages");
     guest.table(&mut bench, table_at_zero(LIOBN, 12, 16));
     assert_eq!(guest.put(&bench, 0, 0), SUCCESS);
     assert_eq!(guest.stuff(&bench, 0, 0, 1), TOO_HARD);
@@ -129,8 +175,8 @@ fn calls_for_many_tces_go_to_user_space_until_they_are_enabled() {
     assert_eq!(bench.machine.enable_multi_tce(guest.vm), Ok(()));
     assert_eq!(guest.stuff(&bench, 0, 0, 1), SUCCESS);
     assert_eq!(guest.put_list(&bench, 0, 0, 513), PARAMETER);
-    let group = tce_engine::kernel::VmFd::new(bench.group.fd());
-    assert_eq!(bench.machine.enable_multi_tce(group), Err(Errno::ENOTTY));
+    let group = VmFd::new(bench.group.fd());
+    assert_eq!(refusal(bench.machine.enable_multi_tce(group)), Some(Errno::ENOTTY));
 }
 
 #[test]
@@ -155,7 +201,7 @@ fn a_list_is_validated_whole_before_anything_is_set() {
     let (guest, table) = Guest::leasing(&mut bench, memory, 16);
     write_list(&mut bench, memory, 0x2000, &[0x5003, 0x6001, 0x7002]);
     assert_eq!(guest.put_list(&bench, 0x4000, 0x2000, 3), SUCCESS);
-    assert_eq!((bench.mapped(memory), bench.machine.guest_tce(table, 5)), (3, Some(0x6001)));
+    assert_eq!((bench.mapped(memory), guest_tce(&mut bench, table, 5)), (3, Some(0x6001)));
     write_list(&mut bench, memory, 0x2000, &[0x8003, (2 << 30) | 3]);
     assert_eq!(guest.put_list(&bench, 0x4000, 0x2000, 2), TOO_HARD);
     assert_eq!(bench.tce(0x4000), Some(part(memory, 0x5000, 0).address), "as before");
@@ -180,7 +226,10 @@ fn a_page_across_two_regions_fails_half_way_and_leaves_its_count() {
     let (low, high) = (part(memory, 0, 0x8000), part(memory, 0x8000, 0x8000));
     assert_eq!((bench.register(low), bench.map(0, low)), (OK, OK));
     let guest = Guest::new(&mut bench);
-    bench.machine.set_guest_memory(guest.vm, 0, memory).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(0), memory)
+        .expect("it is whole pages");
     let table = guest.table(&mut bench, table_at_zero(LIOBN, 16, 16));
     assert_eq!(bench.kernel.add_group(guest.link, bench.group), OK);
     assert_eq!(guest.attach(&mut bench, table), OK);
@@ -226,7 +275,7 @@ fn clearing_many_costs_what_is_set() {
     }
     assert_eq!(guest.stuff(&bench, 0, 0x5550, 1 << 19), SUCCESS, "npages has no limit");
     assert_eq!((bench.machine.live_tces(), bench.mapped(memory)), (0, 0));
-    assert_eq!(bench.machine.guest_tce(table, (1 << 19) - 1), Some(0x5550));
+    assert_eq!(guest_tce(&mut bench, table, (1 << 19) - 1), Some(0x5550));
 }
 
 #[test]
@@ -254,7 +303,10 @@ fn kvm_does_not_ask_whether_the_page_is_large_enough() {
     assert_eq!(bench.create(Bytes::gib(8), 21, 1).out.raw(), 0);
     assert_eq!(bench.unmap(0, Bytes::mib(2)), OK);
     let guest = Guest::new(&mut bench);
-    bench.machine.set_guest_memory(guest.vm, 0, both).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(0), both)
+        .expect("it is whole pages");
     let table = guest.table(&mut bench, table_at_zero(LIOBN, 21, 16));
     assert_eq!(bench.kernel.add_group(guest.link, bench.group), OK);
     assert_eq!(guest.attach(&mut bench, table), OK);

@@ -1,15 +1,16 @@
 //! What a guest's hold on a window keeps alive, and what ends it.
 
 use tce_engine::{
+    addr::GuestAddress,
     errno::Errno,
     kernel::{GroupStatus, Kernel},
     machine::Machine,
 };
-use tce_sim::{HypercallAnswer, Unbind};
+use tce_sim::Unbind;
 
 use crate::{
     bench::{OK, failed, part},
-    guest::{Guest, LIOBN, bench_with_window, table_at_zero},
+    guest::{Guest, HypercallAnswer, LIOBN, bench_with_window, guest_tce, table_at_zero},
 };
 
 #[test]
@@ -66,7 +67,7 @@ fn group_del_ends_the_leases_of_all_windows() {
     assert_eq!(bench.kernel.delete_group(guest.link, bench.group), OK);
     assert_eq!(guest.put(&bench, 0x1000, 0x1003), HypercallAnswer::Success);
     assert_eq!(bench.machine.live_tces(), 1, "the guest's table alone was written");
-    assert_eq!(bench.machine.guest_tce(table, 1), Some(0x1003));
+    assert_eq!(guest_tce(&mut bench, table, 1), Some(0x1003));
     assert_eq!(bench.machine.host_warnings(), []);
 }
 
@@ -102,7 +103,10 @@ fn an_unbound_group_is_gone_for_the_link_as_well() {
     let (mut bench, memory) = bench_with_window("powernv9");
     let number = bench.machine.groups()[0];
     let guest = Guest::new(&mut bench);
-    bench.machine.set_guest_memory(guest.vm, 0, memory).expect("it is whole pages");
+    bench
+        .machine
+        .set_guest_memory(guest.vm, GuestAddress::new(0), memory)
+        .expect("it is whole pages");
     let table = guest.table(&mut bench, table_at_zero(LIOBN, 12, 16));
     assert_eq!(bench.kernel.add_group(guest.link, bench.group), OK);
     assert_eq!(bench.machine.unbind(number), Unbind::Done);

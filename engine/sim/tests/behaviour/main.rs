@@ -6,6 +6,7 @@ mod descriptors;
 mod dma;
 mod events;
 mod faults;
+mod functions;
 mod guest;
 mod hypercalls;
 mod kvm;

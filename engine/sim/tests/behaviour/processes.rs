@@ -1,17 +1,17 @@
 //! A second process that has inherited the descriptors.
 
 use tce_engine::{
-    addr::{Bytes, Iova, PageShift},
+    addr::{Bytes, GuestAddress, Iova, PageShift},
     errno::Errno,
     kernel::{EehOperation, Extension, GroupFd, Kernel, LockedMemory, MemoryRange, Raw, UnmapCall},
-    machine::{Backing, Machine, MemoryRequest},
+    machine::{Backing, HypercallRegisters, Machine, MemoryRequest},
 };
-use tce_sim::{Hypercall, HypercallAnswer, SimKernel};
+use tce_sim::SimKernel;
 
 use crate::{
     bench::{Bench, OK, failed, part},
     dma::{Lab, TO_DEVICE, TO_MEMORY},
-    guest::{Guest, LIOBN, bench_with_window, table_at_zero},
+    guest::{Guest, HypercallAnswer, LIOBN, bench_with_window, hypercall, refusal, table_at_zero},
 };
 
 fn memory_of(kernel: &SimKernel, size: Bytes) -> MemoryRange {
@@ -148,9 +148,15 @@ fn a_guest_of_another_process_maps_that_processs_memory() {
     assert_eq!(other.add_group(link, bench.group), OK);
     assert_eq!(other.attach_guest_table(link, bench.group, table), OK);
     let theirs = memory_of(&other, Bytes::mib(2));
-    other.machine().set_guest_memory(vm, 0, theirs).expect("it is whole pages");
-    let machine = bench.machine.clone();
-    let put = |tce| machine.hypercall(vm, Hypercall::PutTce { liobn: LIOBN, ioba: 0, tce });
+    other
+        .machine()
+        .clone()
+        .set_guest_memory(vm, GuestAddress::new(0), theirs)
+        .expect("it is whole pages");
+    let machine = other.machine().clone();
+    let put = |tce| hypercall(&machine, vm, HypercallRegisters::put_tce(LIOBN, 0, tce));
+    let ours = bench.machine.hypercall(vm, HypercallRegisters::put_tce(LIOBN, 0, 3));
+    assert_eq!(refusal(ours), Some(Errno::EIO), "it is not ours to run");
     assert_eq!(put(3), HypercallAnswer::TooHard, "they registered nothing");
     assert_eq!(bench.map(0, part(memory, 0, 4096)), OK);
     assert_eq!(put(0), HypercallAnswer::TooHard, "what lies there is no region of theirs");

@@ -6,10 +6,10 @@ use tce_engine::{
     addr::{Bytes, Iova},
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EehOperation, EventFd,
-        Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel,
-        KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw, Reply, SpaprInfo, SystemFacts,
-        UnmapCall, VmFd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
+        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
+        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
+        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 use tce_sim::{Operation, SimKernel};
@@ -66,8 +66,16 @@ impl Kernel for WatchedKernel {
         WriteDevice write_device(
             device: DeviceFd, space: DeviceSpace, offset: u64, bytes: &[u8]
         ) -> Result<(), Errno>;
+        DeviceInfo device_info(device: DeviceFd) -> Reply<DeviceInfo>;
+        ResetDevice reset_device(device: DeviceFd) -> Raw;
+        InterruptInfo interrupt_info(device: DeviceFd, kind: InterruptKind) -> Reply<u32>;
+        EnableInterrupts enable_interrupts(
+            device: DeviceFd, kind: InterruptKind, event: EventFd
+        ) -> Raw;
+        DisableInterrupts disable_interrupts(device: DeviceFd, kind: InterruptKind) -> Raw;
         Info info(container: ContainerFd) -> Reply<SpaprInfo>;
         Eeh eeh(container: ContainerFd, operation: EehOperation) -> Raw;
+        InjectError inject_error(container: ContainerFd, error: InjectedError) -> Raw;
         OpenEvent open_event() -> Result<EventFd, Errno>;
         ReadEvent read_event(event: EventFd) -> Result<u64, Errno>;
         WatchRequests watch_requests(device: DeviceFd, event: EventFd) -> Raw;
@@ -81,6 +89,9 @@ impl Kernel for WatchedKernel {
         AttachGuestTable attach_guest_table(
             link: KvmVfioFd, group: GroupFd, table: GuestTableFd
         ) -> Raw;
+        ReadGuestTable read_guest_table(
+            table: GuestTableFd, first: u64, tces: &mut [u64]
+        ) -> Result<(), Errno>;
     }
 
     fn close(&mut self, fd: Fd) -> Result<(), Errno> {
