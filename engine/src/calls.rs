@@ -6,8 +6,8 @@ use crate::{
     fault::{Call, CallCounts, Fault, Operation},
     kernel::{
         ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EventFd, Extension, Fd,
-        GroupFd, GroupNumber, GroupStatus, Kernel, LockedMemory, MapCall, MemoryRange, Raw,
-        SpaprInfo, SystemFacts, UnmapCall,
+        GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel, KvmVfioFd,
+        LockedMemory, MapCall, MemoryRange, Raw, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
@@ -156,6 +156,64 @@ impl<K: Kernel> Calls<K> {
     pub(crate) fn unmap(&mut self, fd: ContainerFd, call: UnmapCall) -> Result<(), Fault> {
         self.counts.add(Operation::Unmap);
         check(self.kernel.unmap(fd, call), || Call::Unmap(call))
+    }
+
+    pub(crate) fn create_kvm_vfio(&mut self, vm: VmFd) -> Result<KvmVfioFd, Fault> {
+        self.counts.add(Operation::Guest);
+        self.kernel.create_kvm_vfio(vm).map_err(|errno| fault(Call::CreateLink, errno))
+    }
+
+    pub(crate) fn create_guest_table(
+        &mut self,
+        vm: VmFd,
+        call: GuestTableCall,
+    ) -> Result<GuestTableFd, Fault> {
+        self.counts.add(Operation::Guest);
+        let made = self.kernel.create_guest_table(vm, call);
+        made.map_err(|errno| fault(Call::CreateGuestTable(call), errno))
+    }
+
+    pub(crate) fn add_group(
+        &mut self,
+        link: KvmVfioFd,
+        fd: GroupFd,
+        group: GroupNumber,
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::Guest);
+        check(self.kernel.add_group(link, fd), || Call::AddGroup(group))
+    }
+
+    pub(crate) fn delete_group(
+        &mut self,
+        link: KvmVfioFd,
+        fd: GroupFd,
+        group: GroupNumber,
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::Guest);
+        check(self.kernel.delete_group(link, fd), || Call::DeleteGroup(group))
+    }
+
+    pub(crate) fn attach_guest_table(
+        &mut self,
+        link: KvmVfioFd,
+        fd: GroupFd,
+        group: GroupNumber,
+        table: GuestTableFd,
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::Guest);
+        let raw = self.kernel.attach_guest_table(link, fd, table);
+        check(raw, || Call::AttachGuestTable(group))
+    }
+
+    pub(crate) fn read_guest_table(
+        &mut self,
+        table: GuestTableFd,
+        first: u64,
+        tces: &mut [u64],
+    ) -> Result<(), Fault> {
+        self.counts.add(Operation::Guest);
+        let read = self.kernel.read_guest_table(table, first, tces);
+        read.map_err(|errno| fault(Call::ReadGuestTable, errno))
     }
 
     pub(crate) fn open_event(&mut self) -> Result<EventFd, Fault> {

@@ -8,6 +8,7 @@ use crate::{
     addr::Bytes,
     fault::Fault,
     growth::GrowthRefusal,
+    guest::LoanRefusal,
     iova::AddressRefusal,
     kernel::{DescriptorKind, GroupNumber},
     layout::LayoutRefusal,
@@ -49,6 +50,9 @@ pub enum Error {
     /// A lease cannot grow.
     #[error(transparent)]
     Growth(#[from] GrowthRefusal),
+    /// A lease cannot be lent to a guest.
+    #[error(transparent)]
+    Loan(#[from] LoanRefusal),
     /// The kernel failed a call. What it did not do has not been noted; the operation says how far it came.
     #[error(transparent)]
     Fault(#[from] Fault),

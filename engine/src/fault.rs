@@ -7,7 +7,9 @@ use thiserror::Error;
 use crate::{
     addr::Iova,
     errno::Errno,
-    kernel::{CreateCall, Extension, GroupNumber, MapCall, MemoryRange, Raw, UnmapCall},
+    kernel::{
+        CreateCall, Extension, GroupNumber, GuestTableCall, MapCall, MemoryRange, Raw, UnmapCall,
+    },
 };
 
 /// The kinds of kernel calls, for counting.
@@ -33,11 +35,13 @@ pub enum Operation {
     Map,
     /// `VFIO_IOMMU_UNMAP_DMA`.
     Unmap,
+    /// What KVM is told: its link to VFIO, groups, and tables of guests.
+    Guest,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Descriptor,
         Self::Query,
         Self::Attach,
@@ -48,6 +52,7 @@ impl Operation {
         Self::Remove,
         Self::Map,
         Self::Unmap,
+        Self::Guest,
     ];
 
     /// Its place in [`Operation::ALL`].
@@ -63,6 +68,7 @@ impl Operation {
             Self::Remove => 7,
             Self::Map => 8,
             Self::Unmap => 9,
+            Self::Guest => 10,
         }
     }
 
@@ -80,6 +86,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::Map => "map",
             Self::Unmap => "unmap",
+            Self::Guest => "guest",
         }
     }
 }
@@ -151,6 +158,18 @@ pub enum Call {
     Map(MapCall),
     /// `VFIO_IOMMU_UNMAP_DMA`.
     Unmap(UnmapCall),
+    /// `KVM_CREATE_DEVICE` of the link to VFIO.
+    CreateLink,
+    /// `KVM_CREATE_SPAPR_TCE_64`.
+    CreateGuestTable(GuestTableCall),
+    /// `KVM_DEV_VFIO_GROUP_ADD`.
+    AddGroup(GroupNumber),
+    /// `KVM_DEV_VFIO_GROUP_DEL`.
+    DeleteGroup(GroupNumber),
+    /// `KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE`.
+    AttachGuestTable(GroupNumber),
+    /// Reading a guest's table.
+    ReadGuestTable,
 }
 
 impl Call {
@@ -175,6 +194,12 @@ impl Call {
             Self::Remove(_) => Operation::Remove,
             Self::Map(_) => Operation::Map,
             Self::Unmap(_) => Operation::Unmap,
+            Self::CreateLink
+            | Self::CreateGuestTable(_)
+            | Self::AddGroup(_)
+            | Self::DeleteGroup(_)
+            | Self::AttachGuestTable(_)
+            | Self::ReadGuestTable => Operation::Guest,
         }
     }
 }
@@ -192,6 +217,17 @@ impl fmt::Display for Call {
             Self::UnsetContainer(group) => write!(f, "VFIO_GROUP_UNSET_CONTAINER of group {group}"),
             Self::SetIommu => f.write_str("VFIO_SET_IOMMU to VFIO_SPAPR_TCE_v2_IOMMU"),
             Self::Info => f.write_str("VFIO_IOMMU_SPAPR_TCE_GET_INFO"),
+            Self::CreateLink => f.write_str("KVM_CREATE_DEVICE of the link to VFIO"),
+            Self::CreateGuestTable(GuestTableCall { liobn, page_shift, offset, size }) => write!(
+                f,
+                "KVM_CREATE_SPAPR_TCE_64 of LIOBN {liobn:#x}, {size} TCEs of 2^{page_shift} bytes from TCE {offset:#x}"
+            ),
+            Self::AddGroup(group) => write!(f, "KVM_DEV_VFIO_GROUP_ADD of group {group}"),
+            Self::DeleteGroup(group) => write!(f, "KVM_DEV_VFIO_GROUP_DEL of group {group}"),
+            Self::AttachGuestTable(group) => {
+                write!(f, "KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE of group {group}")
+            }
+            Self::ReadGuestTable => f.write_str("reading a guest's table"),
             Self::OpenEvent => f.write_str("opening an eventfd"),
             Self::ReadEvent => f.write_str("reading an eventfd"),
             Self::WatchRequests(address) => {

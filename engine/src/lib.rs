@@ -20,6 +20,7 @@ pub mod facts;
 pub mod fault;
 pub mod geometry;
 pub mod growth;
+pub mod guest;
 pub mod iova;
 pub mod kernel;
 pub mod layout;

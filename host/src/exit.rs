@@ -203,6 +203,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Region(_)
         | Error::Lease(_)
         | Error::Growth(_)
+        | Error::Loan(_)
         | Error::Addresses(_)
         | Error::Edit(_) => Exit::Job,
     }

@@ -13,7 +13,7 @@ use crate::{
     window::{Claim, Origin, Run, Window, WindowId},
 };
 
-use super::ChargeSubject;
+use super::{ChargeSubject, guests::Link};
 
 /// An open device of a group.
 pub(super) struct Device {
@@ -123,18 +123,20 @@ pub(super) struct Backend {
     pub(super) facts: ContainerFacts,
     pub(super) groups: Vec<Group>,
     pub(super) slots: [SlotState; 2],
+    pub(super) link: Option<Link>,
 }
 
 impl Backend {
     pub(super) fn new(facts: ContainerFacts, group: Group) -> Self {
         let slots = [SlotState::Default(Made::AtFirstUse), SlotState::Free];
-        Self { facts, groups: vec![group], slots }
+        Self { facts, groups: vec![group], slots, link: None }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Fd> {
         let devices = self.devices().map(|device| device.fd.fd());
         let events = self.groups.iter().filter_map(|group| Some(group.requests?.fd()));
-        devices.chain(events).chain(self.groups.iter().map(|group| group.fd.fd()))
+        let link = self.link.iter().map(|link| link.fd.fd());
+        link.chain(devices).chain(events).chain(self.groups.iter().map(|group| group.fd.fd()))
     }
 
     pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {

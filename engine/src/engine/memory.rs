@@ -93,7 +93,7 @@ impl<K: Kernel> Engine<K> {
         self.backend()?;
         let id = registration.region();
         if let Some(piece) = self.regions.next_piece(id)? {
-            self.register_piece(id, piece).map_err(|fault| self.take_back(id, fault))?;
+            self.register_piece(id, piece).map_err(|fault| self.undo_registration(id, fault))?;
         }
         let region = self.regions.get(id)?;
         let (registered, size) = (region.registered(), region.range.size);
@@ -114,7 +114,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Unregisters what a failed registration has registered.
-    fn take_back(&mut self, id: RegionId, fault: Fault) -> Error {
+    fn undo_registration(&mut self, id: RegionId, fault: Fault) -> Error {
         self.regions.begin_leaving(id);
         match self.unregister_pieces(id) {
             Ok(()) => fault.into(),
@@ -160,6 +160,10 @@ impl<K: Kernel> Engine<K> {
     /// TCEs that point into a region, or may do so: those of the tables, whether or not somebody still wants them, and
     /// those that nobody knows. Whatever else may come to hold memory is to be counted here.
     fn tces_pointing_into(&self, id: RegionId) -> Result<u64, Error> {
+        let mut live = self.leases.live();
+        if let Some((lease, _)) = live.find(|(_, lease)| lease.loan.is_some()) {
+            return Err(RegionRefusal::Lent { region: id, lease }.into());
+        }
         let suspect = self.backend()?.suspect_tces(id);
         Ok(self.regions.get(id)?.tces.saturating_add(suspect))
     }

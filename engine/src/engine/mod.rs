@@ -9,6 +9,7 @@ mod deferred;
 mod devices;
 mod groups;
 mod growth;
+mod guests;
 mod leases;
 mod ledger;
 mod memory;
@@ -23,7 +24,7 @@ use crate::{
     fault::{CallCounts, Fault},
     kernel::{ContainerFd, DescriptorKind, Fd, Kernel, LockedMemory, SystemFacts},
     layout::Layouts,
-    lease::{Events, LeaseEvent, Leases},
+    lease::{Events, LeaseEvent, LeaseId, Leases},
     region::{RegionId, Regions},
     window::{Generation, WindowId},
 };
@@ -41,6 +42,8 @@ pub enum ChargeSubject {
     Region(RegionId),
     /// A window's table.
     Window(WindowId),
+    /// The table of a guest that has a lease.
+    GuestTable(LeaseId),
     /// The default window, made because something else needed it.
     DefaultWindow,
     /// A window that the kernel did not make but charged all the same (`tce_iommu_create_table`).
@@ -57,7 +60,7 @@ impl ChargeSubject {
     pub const fn is_leak(self) -> bool {
         match self {
             Self::Leaked | Self::LeakedMemory(_) => true,
-            Self::Region(_) | Self::Window(_) | Self::DefaultWindow => false,
+            Self::Region(_) | Self::Window(_) | Self::GuestTable(_) | Self::DefaultWindow => false,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     access::Access,
     addr::Bytes,
     growth::Growth,
+    guest::Loan,
     kernel::GroupNumber,
     lingering::{Lingering, Unmapping},
     slots::Handle,
@@ -146,6 +147,8 @@ pub struct Lease {
     pub growth: Option<Growth>,
     /// The window whose range it has begun to give up when a call failed: some of what it had there is gone.
     pub leaving: Option<WindowId>,
+    /// The guest that sets its TCEs, or did so and was not taken them back yet.
+    pub loan: Option<Loan>,
     /// Where it stands.
     pub state: LeaseState,
 }

@@ -17,6 +17,8 @@ pub enum EndCause {
     HolderGone,
     /// The lease that it was part of ended.
     ParentEnded(LeaseId),
+    /// KVM did not take its window again after it had been taken another one, or a group, back.
+    NotTakenByGuest,
     /// The only group that it was for left the container; others stay.
     GroupLeft(GroupNumber),
     /// The last group left the container, and the backend went with it.
@@ -30,6 +32,7 @@ impl fmt::Display for EndCause {
             Self::Expired => f.write_str("its time was over"),
             Self::HolderGone => f.write_str("its holder is gone"),
             Self::ParentEnded(parent) => write!(f, "{parent}, which it was part of, ended"),
+            Self::NotTakenByGuest => f.write_str("KVM did not take its window again"),
             Self::GroupLeft(group) => write!(f, "group {group}, the only one it was for, left"),
             Self::LastGroupLeft(group) => {
                 write!(f, "group {group}, the container's last, left and took the backend with it")

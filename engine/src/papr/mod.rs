@@ -53,7 +53,7 @@
 //! | the engine | answer | why |
 //! |---|---|---|
 //! | the lease ended, gave up its range of the window, or its window or container is gone | `H_RESCINDED` | PAPR: the LIOBN "represents a logical resource that has been rescinded by the owner" |
-//! | the lease's quota does not hold it | `H_NOT_ENOUGH_RESOURCES` | PAPR's CMO option: more I/O mapped memory "than the caller is entitled to". Linux fails the one DMA mapping and goes on |
+//! | the lease's quota does not hold it, or its edits come too fast | `H_NOT_ENOUGH_RESOURCES` | PAPR's CMO option: more I/O mapped memory "than the caller is entitled to". Linux fails the one DMA mapping and goes on |
 //! | more edits than a batch may have | `H_NOT_ENOUGH_RESOURCES` | the guest may ask for less |
 //! | more access than the lease allows | `H_PARAMETER` | as asked for, it can never be |
 //! | quarantine, a kernel call that failed, memory that is not registered or not in large enough pages, … | `H_HARDWARE` | the guest asked for nothing wrong; every caller "must be prepared" for it |
@@ -75,6 +75,7 @@ mod serve;
 mod tce;
 mod translate;
 
+pub(crate) use self::translate::edits_of;
 pub use self::{
     bus::{BUSES_MAX, Bus, BusRequest, Buses, Liobn},
     hypercall::{Hypercall, LIST_TCES_MAX},

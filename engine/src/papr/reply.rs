@@ -160,7 +160,9 @@ const fn code_of_error(error: &Error) -> ReturnCode {
             LeaseRefusal::Stale(_) | LeaseRefusal::Ended { .. } | LeaseRefusal::NoWindow(_) => {
                 ReturnCode::Rescinded
             }
-            LeaseRefusal::Quota { .. } => ReturnCode::NotEnoughResources,
+            LeaseRefusal::Quota { .. } | LeaseRefusal::TooFast { .. } => {
+                ReturnCode::NotEnoughResources
+            }
             LeaseRefusal::Access { .. } => ReturnCode::Parameter,
             _ => ReturnCode::Hardware,
         },

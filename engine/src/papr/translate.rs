@@ -50,11 +50,14 @@ impl Buses {
         let bus = self.bus_of(call)?;
         let wanted = match *call {
             Hypercall::GetTce { ioba, .. } => Wanted::Reading(bus.range(ioba, 1)?),
-            Hypercall::PutTce { ioba, tce, .. } => put(bus, bus.range(ioba, 1)?, &[tce], memory)?,
+            Hypercall::PutTce { ioba, tce, .. } => {
+                Wanted::Edits(edits_of(bus.request().page, bus.range(ioba, 1)?, &[tce], memory)?)
+            }
             Hypercall::PutTceIndirect { ioba, list, count, .. } => {
                 let list = check_list(GuestAddress::new(list), count)?;
                 let range = bus.range(ioba, count)?;
-                put(bus, range, &read_list(memory, list, count)?, memory)?
+                let tces = read_list(memory, list, count)?;
+                Wanted::Edits(edits_of(bus.request().page, range, &tces, memory)?)
             }
             Hypercall::StuffTce { ioba, tce, count, .. } => {
                 let range = bus.range(ioba, count)?;
@@ -141,14 +144,13 @@ fn runs_of(tces: &[GuestTce], page: PageShift) -> Result<Vec<GuestRun>, Hypercal
     Ok(runs)
 }
 
-/// The edits that set these TCEs in a range of as many.
-fn put(
-    bus: &Bus,
+/// The edits that set these TCEs in a range of as many pages of the guest's.
+pub(crate) fn edits_of(
+    page: PageShift,
     range: Claim,
     tces: &[GuestTce],
-    memory: &impl GuestMemory,
-) -> Result<Wanted, HypercallRefusal> {
-    let page = bus.request().page;
+    memory: &(impl GuestMemory + ?Sized),
+) -> Result<Vec<Edit>, HypercallRefusal> {
     let mut edits = Vec::new();
     for run in runs_of(tces, page)? {
         let claim = part_of(range, &run, page);
@@ -160,7 +162,7 @@ fn put(
             }
         }
     }
-    Ok(Wanted::Edits(edits))
+    Ok(edits)
 }
 
 /// The bus addresses of a run.
@@ -184,7 +186,7 @@ impl RunMap {
     /// Adds an edit for each range in host memory that the guest's memory is in.
     fn add_edits(
         &self,
-        memory: &impl GuestMemory,
+        memory: &(impl GuestMemory + ?Sized),
         edits: &mut Vec<Edit>,
     ) -> Result<(), HypercallRefusal> {
         let left = |done| self.claim.size.checked_sub(done).filter(|left| !left.is_zero());
@@ -208,7 +210,7 @@ impl RunMap {
     /// Where the memory so far behind the run's start lies, not empty and no larger than what is left.
     fn locate(
         &self,
-        memory: &impl GuestMemory,
+        memory: &(impl GuestMemory + ?Sized),
         done: Bytes,
         left: Bytes,
     ) -> Result<Placement, NotGuestMemory> {

@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::{
     addr::{Bytes, PageShift},
     kernel::MemoryRange,
+    lease::LeaseId,
 };
 
 use super::{PIECES_MAX, REGIONS_MAX, RegionId, USER_SPACE_END};
@@ -57,6 +58,16 @@ pub enum RegionRefusal {
         charged: Bytes,
         /// The limit.
         limit: Bytes,
+    },
+    /// A guest sets TCEs of a lease, and nobody is told where they point to.
+    #[error(
+        "{region} stays registered: {lease} is lent to a guest, which may have mapped any of it"
+    )]
+    Lent {
+        /// The region.
+        region: RegionId,
+        /// The lease.
+        lease: LeaseId,
     },
     /// There is no such region now.
     #[error("{0} is registered no more")]

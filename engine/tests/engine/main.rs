@@ -10,6 +10,7 @@ mod deferred;
 mod dice;
 mod groups;
 mod growth;
+mod guests;
 mod leases;
 mod order;
 mod papr;

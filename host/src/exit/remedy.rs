@@ -38,6 +38,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Edit(_)
         | Error::Layout(_)
         | Error::Growth(_)
+        | Error::Loan(_)
         | Error::Addresses(_)
         | Error::NoBackend => None,
     };

@@ -5,14 +5,16 @@ use crate::{
     errno::Errno,
     error::{Error, GroupRefusal, PartingFailure, Quarantined},
     fault::Fault,
+    guest::LoanRefusal,
     kernel::{GroupFd, GroupNumber, Kernel},
     lease::{EndCause, LeaseId, News, Timestamp},
+    papr::GuestMemory,
     plan::{PlannedCall, plan},
     table::{MappedRun, Table},
     window::WindowId,
 };
 
-use super::super::{Engine, State};
+use super::super::{Engine, State, guests::GuestImage};
 
 /// What a group's leaving took for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,30 +49,74 @@ impl<K: Kernel> Engine<K> {
     /// [`GroupRefusal::LastGroup`]; [`Error::Fault`] if a call failed before the group had left, after which this can be
     /// called again; [`Error::Parting`] if it has left, and some mappings could not be made anew.
     pub fn part(&mut self, group: GroupNumber) -> Result<Restored, Error> {
+        if let Some((lease, _)) = self.held().next() {
+            return Err(LoanRefusal::WouldLose(lease).into());
+        }
+        self.part_with(group, None)
+    }
+
+    /// The same while a guest has leases: what it had mapped is read from its tables and made anew. It must not run
+    /// meanwhile, since its hypercalls succeed without effect.
+    ///
+    /// # Errors
+    /// As [`Engine::part`]; TCEs whose memory is not the guest's or not registered are lost, and told so.
+    pub fn part_from_guest(
+        &mut self,
+        group: GroupNumber,
+        memory: &dyn GuestMemory,
+    ) -> Result<Restored, Error> {
+        self.part_with(group, Some(memory))
+    }
+
+    fn part_with(
+        &mut self,
+        group: GroupNumber,
+        memory: Option<&dyn GuestMemory>,
+    ) -> Result<Restored, Error> {
         self.attached(group)?;
         if self.backend()?.groups.len() == 1 {
             return Err(GroupRefusal::LastGroup(group).into());
         }
         self.end_where(EndCause::GroupLeft(group), |lease| lease.groups == [group])?;
+        let left = self.detach_tables().map_err(Error::from);
+        let left = left.and_then(|()| self.leave_others(group, memory));
+        // Whatever has happened, the guest gets its leases again.
+        let lost = self.reattach()?;
+        self.quiesce_devices()?;
+        lost.into_iter().try_for_each(|id| self.finish_lease(id))?;
+        left
+    }
+
+    fn leave_others(
+        &mut self,
+        group: GroupNumber,
+        memory: Option<&dyn GuestMemory>,
+    ) -> Result<Restored, Error> {
         self.quiesce_devices()?;
         // What lingers would be made anew as well, although nobody wants it.
         self.flush_all(Timestamp(0))?;
+        let images = memory.map(|memory| self.guest_images(memory)).transpose()?;
         let released = self.release_group(group);
         if self.attached(group).is_ok() {
             return released.map(|()| Restored::default());
         }
-        let restored = self.restore(group);
+        let restored = self.restore(group, images.unwrap_or_default());
         self.tell_leases_of(group, &News::GroupLeft(group));
         self.leases.forget_group(group);
         released?;
         restored
     }
 
-    /// Makes anew what the tables say is mapped, where the kernel has nothing now.
-    fn restore(&mut self, group: GroupNumber) -> Result<Restored, Error> {
+    /// Makes anew what the tables and the guests' say is mapped, where the kernel has nothing now.
+    fn restore(&mut self, group: GroupNumber, images: Vec<GuestImage>) -> Result<Restored, Error> {
+        let mut calls = self.calls_to_restore()?;
+        for GuestImage { lease, window, calls: image, lost } in images {
+            calls.extend(image.into_iter().map(|call| (window, call)));
+            lost.into_iter().for_each(|claim| self.tell(lease, News::Quarantined(claim)));
+        }
         let mut restored = Restored::default();
         let (mut first, mut quarantined) = (None, Vec::new());
-        for (window, call) in self.calls_to_restore()? {
+        for (window, call) in calls {
             match self.make(window, call) {
                 Ok(()) => {
                     restored.map_calls += 1;
@@ -145,11 +191,12 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// In the fixed order: leases closed to edits, devices quiet, leases unmapped, memory unregistered, windows
+    /// In the fixed order: leases closed to edits, guests off, devices quiet, leases unmapped, memory unregistered, windows
     /// removed.
     fn take_down(&mut self, cause: EndCause) -> Result<(), Error> {
         let live: Vec<LeaseId> = self.leases.live().map(|(id, _)| id).collect();
         self.end_leases(&live, cause)?;
+        self.unlink()?;
         self.unregister_all()?;
         self.remove_windows()
     }

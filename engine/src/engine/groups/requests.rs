@@ -6,7 +6,7 @@
 use crate::{
     error::Error,
     kernel::{EventFd, GroupNumber, Kernel},
-    lease::{LeaseId, News},
+    lease::{EndCause, LeaseId, News},
 };
 
 use super::super::Engine;
@@ -39,14 +39,17 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Lets a group go, whatever it takes: the last one as [`Engine::detach`] does, one of several as
-    /// [`Engine::part`] does.
+    /// [`Engine::part`] does. What is lent to a guest ends, unless [`Engine::part_from_guest`] is called instead.
     ///
     /// # Errors
     /// As these.
     pub fn surrender(&mut self, group: GroupNumber) -> Result<(), Error> {
         match self.backend()?.groups.len() {
             1 => self.detach(group),
-            _ => self.part(group).map(|_| ()),
+            _ => {
+                self.end_where(EndCause::GroupLeft(group), |lease| lease.loan.is_some())?;
+                self.part(group).map(|_| ())
+            }
         }
     }
 

@@ -57,7 +57,7 @@ impl<K: Kernel> Engine<K> {
         if meant.is_empty() { Ok(()) } else { self.end_leases(&meant, cause) }
     }
 
-    /// Ends leases that have not ended yet, and their sub-leases first: edits refused, devices quiet, TCEs gone. After a
+    /// Ends leases that have not ended yet, and their sub-leases first: edits refused, guests off, devices quiet, TCEs gone. After a
     /// fault it can be called again. A lease that was ending already keeps its cause.
     pub(in super::super) fn end_leases(
         &mut self,
@@ -74,6 +74,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         all.extend(live);
+        all.extend(self.cut_guest(&all)?);
         self.quiesce_devices()?;
         all.into_iter().try_for_each(|id| self.finish_lease(id))
     }
@@ -86,12 +87,13 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    fn finish_lease(&mut self, id: LeaseId) -> Result<(), Error> {
+    pub(in super::super) fn finish_lease(&mut self, id: LeaseId) -> Result<(), Error> {
         self.clear_lease(id)?;
         let lease = self.leases.get(id)?;
         let LeaseState::Ending(cause) = lease.state else { return Ok(()) };
         let (parent, sublet) = (lease.parent, lease.as_sublet());
         self.leases.advance(id, LeaseStep::Finish);
+        self.leases.get_mut(id).loan = None;
         if let Some(parent) = parent {
             self.leases.get_mut(parent).sublet.remove(sublet);
         }
@@ -105,8 +107,8 @@ impl<K: Kernel> Engine<K> {
         self.events.push(LeaseEvent { lease, holder, news });
     }
 
-    /// Unmaps all that a lease has mapped, or may have where its range is quarantined.
-    fn clear_lease(&mut self, id: LeaseId) -> Result<(), Error> {
+    /// Unmaps all that a lease has mapped, or may have where its range is quarantined or a guest has set it.
+    pub(in super::super) fn clear_lease(&mut self, id: LeaseId) -> Result<(), Error> {
         let windows: Vec<WindowId> =
             self.leases.get(id)?.parts.iter().map(|part| part.window).collect();
         windows.into_iter().try_for_each(|window| self.clear_part(id, window))
@@ -122,7 +124,11 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         };
         let state = self.backend()?.window(window).expect("a window outlives its leases");
-        for call in calls_to_clear(state, id, run) {
+        let calls = match self.leases.get(id)?.loan {
+            Some(_) => calls_over(run.first(), run.end()).collect(),
+            None => calls_to_clear(state, id, run),
+        };
+        for call in calls {
             self.make(window, call)?;
             let mut ledger = self.ledger(window, id);
             ledger.clear(call.first, call.end());

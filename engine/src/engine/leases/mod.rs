@@ -161,6 +161,7 @@ impl<K: Kernel> Engine<K> {
             lingering: Lingering::default(),
             growth: None,
             leaving: None,
+            loan: None,
             state: LeaseState::Active,
         };
         let sublet = lease.as_sublet();

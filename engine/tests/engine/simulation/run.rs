@@ -230,6 +230,7 @@ const fn must_make_no_call(error: &Error) -> bool {
             LayoutRefusal::Unreachable { .. } | LayoutRefusal::FirmwareHasLess { .. }
         ),
         Error::NoBackend
+        | Error::Loan(_)
         | Error::Region(_)
         | Error::Lease(_)
         | Error::Growth(_)
