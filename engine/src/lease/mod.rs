@@ -29,6 +29,7 @@ use crate::{
     guest::Loan,
     kernel::GroupNumber,
     lingering::{Lingering, Unmapping},
+    region::RegionId,
     slots::Handle,
     window::{Claim, Run, WindowId},
 };
@@ -129,8 +130,10 @@ pub struct Lease {
     pub quota: Quota,
     /// How far it has used its edits.
     pub pace: Pace,
-    /// Memory registered for it.
+    /// How much memory is registered for it.
     pub pinned: Bytes,
+    /// That memory, each region once.
+    pub regions: Vec<RegionId>,
     /// The groups it is for. It ends when none of them is left.
     pub groups: Vec<GroupNumber>,
     /// The lease that it is a part of.

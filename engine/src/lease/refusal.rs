@@ -8,6 +8,7 @@ use crate::{
     access::Access,
     addr::{Bytes, Iova},
     kernel::GroupNumber,
+    region::RegionId,
     window::{Claim, ClaimRefusal, WindowId},
 };
 
@@ -52,6 +53,22 @@ pub enum LeaseRefusal {
         limit: Bytes,
         /// What would be registered.
         wanted: Bytes,
+    },
+    /// The memory is registered for it already.
+    #[error("{region} is registered for {lease} already")]
+    HasRegion {
+        /// The lease.
+        lease: LeaseId,
+        /// The memory.
+        region: RegionId,
+    },
+    /// The memory is not registered for it.
+    #[error("{region} is not registered for {lease}")]
+    NoRegion {
+        /// The lease.
+        lease: LeaseId,
+        /// The memory.
+        region: RegionId,
     },
     /// Another holder has that range from it.
     #[error("the range of {claim} belongs to {to}, a sub-lease of {lease}")]

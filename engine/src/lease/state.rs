@@ -67,6 +67,8 @@ pub enum LeaseStep {
     Extend,
     /// Give a part of it to another holder.
     Sublet,
+    /// Register memory for it, or unregister that.
+    Pin,
     /// Let a guest of KVM's set its TCEs.
     Lend,
     /// Take it back from the guest.
@@ -86,10 +88,10 @@ impl LeaseState {
         match (self, step) {
             (
                 Self::Active,
-                Step::Edit | Step::Renew | Step::Shrink | Step::Extend | Step::Sublet,
+                Step::Edit | Step::Renew | Step::Shrink | Step::Extend | Step::Sublet | Step::Pin,
             )
             | (Self::Lent, Step::TakeBack) => Some(Self::Active),
-            (Self::Active, Step::Lend) | (Self::Lent, Step::Renew) => Some(Self::Lent),
+            (Self::Active, Step::Lend) | (Self::Lent, Step::Renew | Step::Pin) => Some(Self::Lent),
             (Self::Active | Self::Lent, Step::End(cause)) => Some(Self::Ending(cause)),
             (Self::Ending(cause), Step::Finish) => Some(Self::Ended(cause)),
             _ => None,
@@ -103,17 +105,18 @@ mod tests {
 
     /// The states after [`STEPS`]: `a`ctive, `l`ent, `e`nding, `E`nded, `-` where the step cannot be taken.
     const TABLE: [(LeaseState, &str); 4] = [
-        (LeaseState::Active, "aaaaal-e-"),
-        (LeaseState::Lent, "-l----ae-"),
-        (LeaseState::Ending(EndCause::Expired), "--------E"),
-        (LeaseState::Ended(EndCause::Expired), "---------"),
+        (LeaseState::Active, "aaaaaal-e-"),
+        (LeaseState::Lent, "-l---l-ae-"),
+        (LeaseState::Ending(EndCause::Expired), "---------E"),
+        (LeaseState::Ended(EndCause::Expired), "----------"),
     ];
-    const STEPS: [LeaseStep; 9] = [
+    const STEPS: [LeaseStep; 10] = [
         LeaseStep::Edit,
         LeaseStep::Renew,
         LeaseStep::Shrink,
         LeaseStep::Extend,
         LeaseStep::Sublet,
+        LeaseStep::Pin,
         LeaseStep::Lend,
         LeaseStep::TakeBack,
         LeaseStep::End(EndCause::Expired),

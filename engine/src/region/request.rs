@@ -47,14 +47,21 @@ impl RegionRequest {
         Self { chunk: Some(chunk), ..self }
     }
 
+    /// The memory, whether it can be registered or not.
+    #[must_use]
+    pub fn range(&self) -> MemoryRange {
+        let sizes = self.parts.iter().map(|part| part.size);
+        let size = sizes.fold(Bytes::ZERO, Bytes::saturating_add);
+        MemoryRange { address: self.address, size }
+    }
+
     /// The memory, if it is whole system pages of user space.
     pub(super) fn checked_range(
         &self,
         system_page: PageShift,
     ) -> Result<MemoryRange, RegionRefusal> {
+        let range @ MemoryRange { size, .. } = self.range();
         let sizes = self.parts.iter().map(|part| part.size);
-        let size = sizes.clone().fold(Bytes::ZERO, Bytes::saturating_add);
-        let range = MemoryRange { address: self.address, size };
         let is_whole = |part: Bytes| !part.is_zero() && part.is_multiple_of(system_page);
         let is_aligned = self.address.is_aligned(system_page);
         if self.parts.is_empty() || !is_aligned || !sizes.into_iter().all(is_whole) {

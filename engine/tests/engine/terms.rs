@@ -6,10 +6,12 @@ use tce_engine::{
     Error, LeaseRequest,
     access::Access,
     addr::{Bytes, Iova},
+    errno::Errno,
     error::EditRefusal,
     facts::Slot,
     lease::{EndCause, Holder, LeaseId, LeaseRefusal, LeaseState, News, Quota, Term, Timestamp},
-    machine::Machine,
+    machine::{Backing, Machine},
+    region::{RegionId, RegionRequest},
     window::Claim,
 };
 use tce_sim::{Fault, Operation};
@@ -362,6 +364,60 @@ fn all_leases_of_a_holder_end_when_it_is_gone() {
     assert_eq!(news(&mut bench), [(tenant.lease, gone.clone()), (second, gone)]);
     assert!(bench.engine.leases().active(stays).is_ok());
     assert_eq!(bench.machine.live_tces(), 0);
+    bench.close();
+}
+
+/// 64 KiB for a lease.
+fn register_for(bench: &mut Bench, lease: LeaseId) -> (RegionId, RegionRequest) {
+    let range = bench.memory(Bytes::kib(64), Backing::Anonymous);
+    let request = RegionRequest::uniform(range, bench.engine.system().page_shift);
+    (bench.engine.register_for(lease, &request).expect("it can be pinned"), request)
+}
+
+#[test]
+fn memory_of_a_lease_counts_against_its_quota_and_goes_with_it() {
+    let quota = Quota { pinned: Some(Bytes::kib(128)), ..Quota::NONE };
+    let (mut bench, tenant) = tenant_with(|it| LeaseRequest { quota, ..it });
+    let lease = tenant.lease;
+    let (first, request) = register_for(&mut bench, lease);
+    let refused = bench.engine.register_for(lease, &request);
+    let again = LeaseRefusal::HasRegion { lease, region: first };
+    assert_eq!(refused, Err(Error::Lease(again)));
+    let (second, _) = register_for(&mut bench, lease);
+    let calls = bench.calls();
+    let refused = bench.engine.register_for(lease, &request);
+    let (limit, wanted) = (Bytes::kib(128), Bytes::kib(192));
+    assert_eq!(refused, Err(Error::Lease(LeaseRefusal::Pinned { lease, limit, wanted })));
+    assert_eq!(bench.calls(), calls);
+    bench.engine.unregister_for(lease, second).expect("nothing points into it");
+    register_for(&mut bench, lease);
+    let not_its = LeaseRefusal::NoRegion { lease, region: tenant.region };
+    assert_eq!(bench.engine.unregister_for(lease, tenant.region), Err(Error::Lease(not_its)));
+    bench.apply(&tenant, &[Tenant { region: first, ..tenant }.map(0, 16, 0)]);
+    bench.machine.fail_next(Operation::Unregister, Fault::Errno(Errno::ENOMEM));
+    bench.engine.revoke(lease).expect_err("a call failed");
+    bench.engine.revoke(lease).expect("nothing fails any more");
+    assert_eq!(bench.engine.regions().expect("a backend").iter().count(), 1, "the owner's");
+    bench.close();
+}
+
+#[test]
+fn memory_that_others_use_stays_when_a_lease_ends() {
+    let (mut bench, tenant) = tenant_with(|it| it);
+    let other = bench.try_lease(request(tenant.window, Bytes::mib(1))).expect("there is room");
+    let claim = bench.engine.leases().get(other).expect("it was just made").home().claim;
+    let (mapped, _) = register_for(&mut bench, tenant.lease);
+    let (shared, same) = register_for(&mut bench, tenant.lease);
+    assert_eq!(bench.engine.register_for(other, &same), Ok(shared));
+    let other = Tenant { lease: other, claim, region: mapped, ..tenant };
+    bench.apply(&other, &[other.map(0, 4, 0)]);
+    bench.engine.revoke(tenant.lease).expect("nothing fails");
+    assert_agreement(&bench.machine, &bench.engine);
+    bench.apply(&other, &[other.map(4, 4, 4), Tenant { region: shared, ..other }.map(8, 1, 0)]);
+    bench.engine.revoke(other.lease).expect("nothing fails");
+    let gone = bench.engine.unregister(shared);
+    assert!(matches!(gone, Err(Error::Region(_))), "it went with its last user: {gone:?}");
+    bench.engine.unregister(mapped).expect("it is the owner's");
     bench.close();
 }
 

@@ -62,7 +62,6 @@ impl<K: Kernel> Engine<K> {
         let lost = self.cut_guest(&[id])?;
         self.quiesce_devices()?;
         self.clear_lease(id)?;
-        self.leases.get_mut(id).loan = None;
         self.leases.advance(id, LeaseStep::TakeBack);
         lost.into_iter().try_for_each(|id| self.finish_lease(id))
     }

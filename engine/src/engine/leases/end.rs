@@ -89,11 +89,11 @@ impl<K: Kernel> Engine<K> {
 
     pub(in super::super) fn finish_lease(&mut self, id: LeaseId) -> Result<(), Error> {
         self.clear_lease(id)?;
+        self.give_memory_up(id)?;
         let lease = self.leases.get(id)?;
         let LeaseState::Ending(cause) = lease.state else { return Ok(()) };
         let (parent, sublet) = (lease.parent, lease.as_sublet());
         self.leases.advance(id, LeaseStep::Finish);
-        self.leases.get_mut(id).loan = None;
         if let Some(parent) = parent {
             self.leases.get_mut(parent).sublet.remove(sublet);
         }
@@ -111,7 +111,9 @@ impl<K: Kernel> Engine<K> {
     pub(in super::super) fn clear_lease(&mut self, id: LeaseId) -> Result<(), Error> {
         let windows: Vec<WindowId> =
             self.leases.get(id)?.parts.iter().map(|part| part.window).collect();
-        windows.into_iter().try_for_each(|window| self.clear_part(id, window))
+        windows.into_iter().try_for_each(|window| self.clear_part(id, window))?;
+        self.leases.get_mut(id).loan = None;
+        Ok(())
     }
 
     /// The same in one of its windows.

@@ -1,6 +1,7 @@
 //! Leases: granted, divided, changed, and taken back.
 
 mod end;
+mod memory;
 mod parts;
 mod room;
 mod terms;
@@ -153,6 +154,7 @@ impl<K: Kernel> Engine<K> {
             quota: request.quota,
             pace: Pace::default(),
             pinned: Bytes::ZERO,
+            regions: Vec::new(),
             groups: request.groups,
             parent: request.parent,
             sublet: Sublet::default(),
