@@ -50,6 +50,7 @@ errnos! {
     EMFILE 24 "too many open files"
     ENOTTY 25 "inappropriate ioctl for device"
     ENOSPC 28 "no space left on device"
+    ERANGE 34 "numerical result out of range"
     ENOSYS 38 "function not implemented"
     EBADFD 77 "file descriptor in bad state"
 }

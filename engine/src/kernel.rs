@@ -350,7 +350,8 @@ pub trait Kernel {
     /// `VFIO_EEH_PE_OP` on every group of the container.
     fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw;
 
-    /// `VFIO_EEH_PE_INJECT_ERR` on every group of the container.
+    /// `VFIO_EEH_PE_INJECT_ERR` on every group of the container (`pnv_eeh_err_inject`). `ENODEV` without EEH, `EINVAL`
+    /// and `ERANGE` for a function and a width that do not exist, `EIO` where the firmware injects none.
     fn inject_error(&mut self, container: ContainerFd, error: InjectedError) -> Raw;
 
     /// `eventfd`, one that does not block.

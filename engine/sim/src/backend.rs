@@ -206,7 +206,7 @@ impl Backend {
         host: &mut Host<'_>,
     ) -> Result<(), Errno> {
         let mut groups = self.groups.iter();
-        groups.try_for_each(|group| host.endpoints.inject(*group, error, host.profile.eeh))
+        groups.try_for_each(|group| host.endpoints.inject(*group, error, host.profile))
     }
 }
 

@@ -41,7 +41,7 @@ impl Device {
             profile: profile.clone(),
             opens: 0,
             request: None,
-            config: Config::new(profile.id),
+            config: Config::new(profile),
             interrupts: Interrupts::default(),
             model: match profile.model {
                 DeviceModel::Edu => Model::Edu(Box::default()),
@@ -71,11 +71,12 @@ impl Device {
 
     /// A reset that loses configuration space.
     pub(crate) fn reset(&mut self) {
-        self.config = Config::new(self.profile.id);
+        self.config = Config::new(&self.profile);
         self.reset_function();
     }
 
-    /// A reset around which configuration space is saved and restored (`pci_try_reset_function`).
+    /// A reset around which configuration space is saved and restored (`pci_try_reset_function`). QEMU's `edu` does not
+    /// notice one; this one does what a device does.
     pub(crate) fn reset_function(&mut self) {
         if let Model::Edu(edu) = &mut self.model {
             **edu = Edu::default();
@@ -140,18 +141,16 @@ impl Device {
         }
     }
 
-    /// `vfio_pci_set_intx_trigger`, `vfio_pci_set_msi_trigger` with an event. Returns the event if it counts at once:
-    /// the line may be high already.
+    /// `vfio_pci_set_intx_trigger`, `vfio_pci_set_msi_trigger` with an event.
     pub(crate) fn enable_interrupts(
         &mut self,
         kind: InterruptKind,
         event: EventId,
-    ) -> Result<Option<EventId>, Errno> {
+    ) -> Result<(), Errno> {
         if self.interrupt_count(kind) == 0 {
             return Err(Errno::EINVAL);
         }
-        self.interrupts.enable(kind, event)?;
-        Ok(self.line_event())
+        self.interrupts.enable(kind, event)
     }
 
     /// The same without data.
@@ -162,13 +161,8 @@ impl Device {
     /// The device raises its interrupt. Returns the event that counts it. A message is a write to memory, so it takes
     /// bus mastering.
     pub(crate) fn interrupt(&mut self) -> Option<EventId> {
-        let is_bus_master = self.is_bus_master();
-        self.line_event().or_else(|| self.interrupts.message().filter(|_| is_bus_master))
-    }
-
-    fn line_event(&mut self) -> Option<EventId> {
-        let is_high = matches!(&self.model, Model::Edu(edu) if edu.raises_interrupt());
-        if is_high && self.config.lets_line_through() { self.interrupts.line() } else { None }
+        let line = if self.config.lets_line_through() { self.interrupts.line() } else { None };
+        line.or_else(|| self.interrupts.message().filter(|_| self.is_bus_master()))
     }
 
     /// The device's own memory that a transfer reads or fills.

@@ -12,11 +12,13 @@ use crate::{
     device::Device,
     eeh::PeState,
     partition::Partition,
-    profile::{Eeh, Profile},
+    profile::{DmaError, Eeh, Profile},
 };
 
 /// `EEH_ERR_FUNC_MAX`.
 const INJECTED_FUNCTION_MAX: u32 = 19;
+/// `EEH_ERR_TYPE_64`.
+const INJECTED_WIDTH_MAX: u32 = 1;
 
 /// The endpoints, by group number.
 #[derive(Debug)]
@@ -85,20 +87,29 @@ impl Endpoints {
         }
     }
 
-    /// `eeh_pe_inject_err`. The error strikes at once: the access that real hardware would wait for is not awaited.
+    /// `eeh_pe_inject_err`, `pnv_eeh_err_inject`. The emulation's firmware injects no errors (`OPAL_UNSUPPORTED`); on
+    /// hardware the error strikes here at once, not with the access that it is meant for.
     pub(crate) fn inject(
         &mut self,
         number: GroupNumber,
         error: InjectedError,
-        eeh: Eeh,
+        profile: &Profile,
     ) -> Result<(), Errno> {
-        let endpoint = self.get_mut(number).filter(|_| eeh == Eeh::Enabled);
+        let endpoint = self.get_mut(number).filter(|_| profile.eeh == Eeh::Enabled);
         let endpoint = endpoint.ok_or(Errno::ENODEV)?;
         if error.function > INJECTED_FUNCTION_MAX {
             return Err(Errno::EINVAL);
         }
-        endpoint.state = PeState::Stopped;
-        Ok(())
+        if error.width > INJECTED_WIDTH_MAX {
+            return Err(Errno::ERANGE);
+        }
+        match profile.dma_error {
+            DmaError::Dropped => Err(Errno::EIO),
+            DmaError::FreezesPe => {
+                endpoint.state = PeState::Stopped;
+                Ok(())
+            }
+        }
     }
 }
 

@@ -37,10 +37,10 @@ pub enum Eeh {
     Absent,
 }
 
-/// What a DMA without a TCE does to its PE.
+/// What a DMA without a TCE does to its PE, and an injected error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmaError {
-    /// Nothing: the transfer just does not happen, as in the emulation.
+    /// Nothing: the transfer just does not happen, and the firmware injects no errors, as in the emulation.
     Dropped,
     /// It freezes the PE, as real hardware does.
     FreezesPe,

@@ -61,7 +61,7 @@ impl EehOperation {
 }
 
 /// `VFIO_EEH_PE_INJECT_ERR`'s arguments (`struct vfio_eeh_pe_err`), unchecked: an error that the host bridge makes of a
-/// coming access, so that recovery from it can be tried.
+/// coming access, so that recovery from it can be tried. Firmware need not know how to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InjectedError {
     /// Of a 32-bit access (0, `EEH_ERR_TYPE_32`) or a 64-bit one (1, `EEH_ERR_TYPE_64`).

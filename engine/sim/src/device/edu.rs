@@ -121,17 +121,12 @@ impl Edu {
             }
             REG_INTERRUPT_RAISE => {
                 self.interrupt_status |= low_word(value);
-                return self.raises_interrupt().then_some(Effect::Interrupt);
+                return (self.interrupt_status != 0).then_some(Effect::Interrupt);
             }
             REG_INTERRUPT_ACKNOWLEDGE => self.interrupt_status &= !low_word(value),
             _ => {}
         }
         None
-    }
-
-    /// Whether its interrupt is raised.
-    pub(super) const fn raises_interrupt(&self) -> bool {
-        self.interrupt_status != 0
     }
 
     /// The bytes of the buffer that a transfer names.

@@ -10,7 +10,7 @@ pub(super) enum Interrupts {
     /// Nothing.
     #[default]
     Off,
-    /// The line, and whether it was seen high: it counts once, then it is masked, and no call of the seam unmasks it.
+    /// The line: it counts once, then it is masked, and no call of the seam unmasks it.
     Line { event: EventId, mask: Mask },
     /// Messages. The kind is MSI or MSI-X.
     Messages { kind: InterruptKind, event: EventId },
@@ -54,7 +54,7 @@ impl Interrupts {
         Ok(())
     }
 
-    /// The line is high: the event that counts it (`vfio_intx_handler`).
+    /// The line has become high: the event that counts it (`vfio_intx_handler`).
     pub(super) fn line(&mut self) -> Option<EventId> {
         let Self::Line { event, mask: mask @ Mask::Open } = self else { return None };
         *mask = Mask::Masked;

@@ -52,9 +52,7 @@ impl World {
     ) -> Result<(), Errno> {
         let file = self.open_function(fd)?;
         let event = self.event_of(event)?;
-        let counting = self.device_mut(file)?.enable_interrupts(kind, event)?;
-        self.count(counting);
-        Ok(())
+        self.device_mut(file)?.enable_interrupts(kind, event)
     }
 
     /// The same without data.
@@ -69,18 +67,14 @@ impl World {
         let endpoint = number.and_then(|number| self.endpoints.get(number));
         if endpoint.is_some_and(|endpoint| endpoint.state.dma_passes()) {
             let counting = self.device_mut(file).ok().and_then(|device| device.interrupt());
-            self.count(counting);
+            if let Some(event) = counting {
+                self.events.signal(event);
+            }
         }
     }
 
-    fn count(&mut self, event: Option<EventId>) {
-        if let Some(event) = event {
-            self.events.signal(event);
-        }
-    }
-
-    /// Whether functions can be reset: neither they nor the devices here have a reset of their own, so it is that of the
-    /// bus behind a bridge (`pci_parent_bus_reset`). A partition's devices are behind none.
+    /// Whether functions can be reset. Those here have no reset of their own, only that of the bus behind a bridge
+    /// (`pci_parent_bus_reset`). A partition's devices are behind none.
     fn functions_reset(&self) -> bool {
         self.profile.platform == Platform::Powernv
     }

@@ -7,7 +7,7 @@ use tce_engine::{
     },
     machine::Machine,
 };
-use tce_sim::{PeState, Profile};
+use tce_sim::{PeState, Profile, profile::DmaError};
 
 use crate::bench::{Bench, OK, failed};
 
@@ -156,11 +156,14 @@ fn the_line_counts_once_until_it_is_enabled_anew() {
     function.write(ACKNOWLEDGE, 2);
     function.write(RAISE, 1);
     assert_eq!(function.counted(event), 1, "then it is masked");
-    assert_eq!(function.disable(InterruptKind::Intx), OK);
-    assert_eq!(function.enable(InterruptKind::Intx, event), OK);
-    assert_eq!(function.counted(event), 1, "the line is still high");
     function.write(ACKNOWLEDGE, 1);
     assert_eq!(function.read(STATUS), 0);
+    for _ in 0..2 {
+        assert_eq!(function.disable(InterruptKind::Intx), OK);
+        assert_eq!(function.enable(InterruptKind::Intx, event), OK);
+        function.write(RAISE, 1);
+        assert_eq!(function.counted(event), 1, "open again");
+    }
     assert_eq!(function.disable(InterruptKind::Intx), OK);
     assert_eq!(function.enable(InterruptKind::Intx, event), OK);
     function.command([2, 4]);
@@ -205,16 +208,50 @@ fn calls_of_devices_need_a_device_and_an_event() {
 }
 
 #[test]
-fn an_injected_error_freezes_the_pe() {
-    let mut bench = Bench::named("powernv9");
-    let number = bench.machine.groups()[0];
-    let strange = InjectedError { function: 20, ..InjectedError::default() };
-    assert_eq!(bench.kernel.inject_error(bench.container, strange), failed(Errno::EINVAL));
-    assert_eq!(bench.machine.pe_state(number), Some(PeState::Normal));
-    let error = InjectedError { width: 1, function: 0, address: 0, mask: 0 };
-    assert_eq!(bench.kernel.inject_error(bench.container, error), OK);
-    assert_eq!(bench.machine.pe_state(number), Some(PeState::Stopped));
-    let mut partition = Bench::new(Profile::pseries());
-    let refused = partition.kernel.inject_error(partition.container, error);
-    assert_eq!(refused, failed(Errno::ENODEV), "no EEH");
+fn a_reset_leaves_interrupts_on() {
+    let mut function = Function::powernv();
+    let event = function.event();
+    assert_eq!(function.enable(InterruptKind::Msi, event), OK);
+    assert_eq!(function.bench.kernel.reset_device(function.device), OK);
+    function.write(RAISE, 1);
+    assert_eq!(function.counted(event), 1, "a reset alone does not quiesce");
+}
+
+#[test]
+fn whether_messages_are_on_does_not_show_in_configuration_space() {
+    let mut function = Function::powernv();
+    let capability = |function: &mut Function| {
+        let mut bytes = [0; 4];
+        let read = function.bench.kernel.read_device(
+            function.device,
+            DeviceSpace::Config,
+            0x40,
+            &mut bytes,
+        );
+        read.expect("it is inside");
+        bytes
+    };
+    assert_eq!(capability(&mut function), [0x05, 0, 0x80, 0]);
+    let event = function.event();
+    assert_eq!(function.enable(InterruptKind::Msi, event), OK);
+    assert_eq!(capability(&mut function), [0x05, 0, 0x80, 0]);
+}
+
+#[test]
+fn an_injected_error_freezes_the_pe_where_the_firmware_can_inject_one() {
+    let error = InjectedError { width: 1, function: 6, address: 0, mask: 0 };
+    let inject = |profile: Profile, error| {
+        let mut bench = Bench::new(profile);
+        let number = bench.machine.groups()[0];
+        let raw = bench.kernel.inject_error(bench.container, error);
+        (raw, bench.machine.pe_state(number).expect("it is a group"))
+    };
+    let hardware = || Profile { dma_error: DmaError::FreezesPe, ..Profile::powernv9() };
+    assert_eq!(inject(hardware(), error), (OK, PeState::Stopped));
+    let strange = InjectedError { function: 20, ..error };
+    assert_eq!(inject(hardware(), strange), (failed(Errno::EINVAL), PeState::Normal));
+    let strange = InjectedError { width: 2, ..error };
+    assert_eq!(inject(hardware(), strange), (failed(Errno::ERANGE), PeState::Normal));
+    assert_eq!(inject(Profile::powernv9(), error), (failed(Errno::EIO), PeState::Normal));
+    assert_eq!(inject(Profile::pseries(), error), (failed(Errno::ENODEV), PeState::Normal));
 }
