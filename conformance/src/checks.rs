@@ -56,6 +56,8 @@ pub enum Topic {
     Process,
     /// What devices reach.
     Dma,
+    /// Devices' interrupts and resets.
+    Devices,
     /// KVM as the external user.
     Kvm,
     /// Enhanced error handling.
@@ -75,6 +77,7 @@ impl fmt::Display for Topic {
             Self::Groups => "Several groups",
             Self::Process => "Several processes",
             Self::Dma => "What devices reach",
+            Self::Devices => "Interrupts and resets of devices",
             Self::Kvm => "KVM as the external user",
             Self::Eeh => "Enhanced error handling",
             Self::Pseries => "Partitions",

@@ -19,6 +19,10 @@ pub const BUFFER_BYTES: u64 = 4096;
 const REGISTERS: DeviceSpace = DeviceSpace::Bar(0);
 const IDENTIFICATION: u64 = 0x00;
 const IDENTIFICATION_VALUE: u32 = 0x0100_00ed;
+const INTERRUPT_RAISE: u64 = 0x60;
+const INTERRUPT_ACKNOWLEDGE: u64 = 0x64;
+/// The interrupt's reason: any bit does.
+const REASON: u32 = 1;
 const DMA_SOURCE: u64 = 0x80;
 const DMA_DESTINATION: u64 = 0x88;
 const DMA_COUNT: u64 = 0x90;
@@ -156,6 +160,22 @@ impl<'a, K: Kernel> Edu<'a, K> {
         Err(EduError::Stuck)
     }
 
+    /// Lets the device raise its interrupt.
+    ///
+    /// # Errors
+    /// If its registers cannot be used.
+    pub fn raise_interrupt(&mut self) -> Result<(), EduError> {
+        self.write_small(INTERRUPT_RAISE, REASON)
+    }
+
+    /// Lets it lower its interrupt again.
+    ///
+    /// # Errors
+    /// If its registers cannot be used.
+    pub fn acknowledge_interrupt(&mut self) -> Result<(), EduError> {
+        self.write_small(INTERRUPT_ACKNOWLEDGE, REASON)
+    }
+
     fn start(
         &mut self,
         source: u64,
@@ -172,10 +192,20 @@ impl<'a, K: Kernel> Edu<'a, K> {
         self.write(DMA_COMMAND, command)
     }
 
+    /// The registers below those of the DMA engine take 4 bytes.
+    fn write_small(&mut self, register: u64, value: u32) -> Result<(), EduError> {
+        let bytes = if self.is_big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+        self.write_bytes(register, &bytes)
+    }
+
     fn write(&mut self, register: u64, value: u64) -> Result<(), EduError> {
         let bytes = if self.is_big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+        self.write_bytes(register, &bytes)
+    }
+
+    fn write_bytes(&mut self, register: u64, bytes: &[u8]) -> Result<(), EduError> {
         self.kernel
-            .write_device(self.device, REGISTERS, register, &bytes)
+            .write_device(self.device, REGISTERS, register, bytes)
             .map_err(|errno| EduError::Register { register, errno })
     }
 

@@ -251,6 +251,8 @@ impl Step {
             Self::Map { .. } => "MAP_DMA",
             Self::Unmap { .. } => "UNMAP_DMA",
             Self::Eeh { .. } => "EEH_PE_OP",
+            Self::ResetDevice { .. } => "DEVICE_RESET",
+            Self::EnableInterrupts { .. } | Self::DisableInterrupts { .. } => "DEVICE_SET_IRQS",
             Self::CreateVm => "KVM_CREATE_VM",
             Self::CreateLink => "KVM_CREATE_DEVICE",
             Self::CreateTable { .. } => "KVM_CREATE_SPAPR_TCE_64",

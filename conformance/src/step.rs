@@ -4,7 +4,11 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
-use tce_engine::{addr::PageShift, kernel::EehOperation, machine};
+use tce_engine::{
+    addr::PageShift,
+    kernel::{EehOperation, InterruptKind},
+    machine,
+};
 
 use crate::notation::hex;
 
@@ -153,6 +157,15 @@ enum EehName {
     Configure,
 }
 
+/// The names of [`InterruptKind`]'s variants in files.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "InterruptKind", rename_all = "kebab-case")]
+enum InterruptName {
+    Intx,
+    Msi,
+    Msix,
+}
+
 /// One step. Arguments are what the kernel gets, sensible or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
@@ -242,6 +255,19 @@ pub enum Step {
         #[serde(with = "EehName")]
         operation: EehOperation,
     },
+    ResetDevice {
+        device: u8,
+    },
+    EnableInterrupts {
+        device: u8,
+        #[serde(with = "InterruptName")]
+        kind: InterruptKind,
+    },
+    DisableInterrupts {
+        device: u8,
+        #[serde(with = "InterruptName")]
+        kind: InterruptKind,
+    },
     CreateVm,
     CreateLink,
     CreateTable {
@@ -317,6 +343,13 @@ impl fmt::Display for Step {
                 write!(f, "UNMAP_DMA {file} {iova:#x} size {size:#x}")
             }
             Self::Eeh { file, operation } => write!(f, "EEH_PE_OP {file} {operation:?}"),
+            Self::ResetDevice { device } => write!(f, "DEVICE_RESET {}", File::Device(*device)),
+            Self::EnableInterrupts { device, kind } => {
+                write!(f, "DEVICE_SET_IRQS {} {kind:?} on", File::Device(*device))
+            }
+            Self::DisableInterrupts { device, kind } => {
+                write!(f, "DEVICE_SET_IRQS {} {kind:?} off", File::Device(*device))
+            }
             Self::CreateVm => f.write_str("KVM_CREATE_VM"),
             Self::CreateLink => f.write_str("KVM_CREATE_DEVICE"),
             Self::CreateTable { table, liobn, page_shift, offset, size } => write!(

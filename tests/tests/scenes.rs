@@ -50,6 +50,16 @@ fn a_descriptor_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_guest_sets_tces_without_its_process() {
+    play(scenes::a_guest_sets_tces_without_its_process);
+}
+
+#[test]
+fn a_device_is_quiet_when_its_interrupts_are_off() {
+    play(scenes::a_device_is_quiet_when_its_interrupts_are_off);
+}
+
+#[test]
 fn every_story_comes_out_on_a_fresh_stage() {
     for (name, story) in scenes::stories() {
         play(|machine| {

@@ -229,7 +229,7 @@ impl LabArgs {
         if !self.devices.is_empty() {
             fittings.devices = self.devices;
         }
-        fittings.modules = self.modules;
+        fittings.modules.extend(self.modules);
         fittings.memory_mib = self.memory;
         fittings.huge_pages = self.huge_pages;
         order

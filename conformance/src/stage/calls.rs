@@ -7,7 +7,7 @@ use tce_engine::{
     errno::Errno,
     kernel::{
         ContainerFd, CreateCall, DeviceFd, Extension, Fd, GroupFd, GuestTableCall, GuestTableFd,
-        Kernel, KvmVfioFd, MapCall, MemoryRange, Reply, UnmapCall, VmFd,
+        InterruptKind, Kernel, KvmVfioFd, MapCall, MemoryRange, Reply, UnmapCall, VmFd,
     },
 };
 
@@ -49,6 +49,10 @@ impl Files {
 
     fn group(&self, file: File) -> GroupFd {
         GroupFd::new(self.of(file))
+    }
+
+    fn device(&self, number: u8) -> DeviceFd {
+        DeviceFd::new(self.of(File::Device(number)))
     }
 
     fn link(&self) -> KvmVfioFd {
@@ -118,6 +122,9 @@ pub(super) fn call<K: Kernel>(
             kernel.set_container(files.group(file), files.container(container)).into()
         }
         Step::UnsetContainer { file } => kernel.unset_container(files.group(file)).into(),
+        Step::ResetDevice { .. }
+        | Step::EnableInterrupts { .. }
+        | Step::DisableInterrupts { .. } => call_device(kernel, files, step),
         Step::AddGroup { .. }
         | Step::DeleteGroup { .. }
         | Step::AttachTable { .. }
@@ -163,6 +170,33 @@ fn call_backend<K: Kernel>(
         Step::Eeh { file, operation } => kernel.eeh(files.container(file), operation).into(),
         // Not a call of one process alone: memory, DMA, and what is taken elsewhere.
         _ => Answer::Failed { errno: Errno::EINVAL },
+    }
+}
+
+fn call_device<K: Kernel>(kernel: &mut K, files: &Files, step: &Step) -> Answer {
+    match *step {
+        Step::ResetDevice { device } => kernel.reset_device(files.device(device)).into(),
+        Step::EnableInterrupts { device, kind } => {
+            enable_interrupts(kernel, files.device(device), kind)
+        }
+        Step::DisableInterrupts { device, kind } => {
+            kernel.disable_interrupts(files.device(device), kind).into()
+        }
+        // Not a call on a device.
+        _ => Answer::Failed { errno: Errno::EINVAL },
+    }
+}
+
+/// Nobody waits for these interrupts, so the event is closed again. The kernel keeps what it counts in.
+fn enable_interrupts<K: Kernel>(kernel: &mut K, device: DeviceFd, kind: InterruptKind) -> Answer {
+    let event = match kernel.open_event() {
+        Ok(event) => event,
+        Err(errno) => return Answer::Failed { errno },
+    };
+    let answer = kernel.enable_interrupts(device, kind, event).into();
+    match kernel.close(event.fd()) {
+        Ok(()) => answer,
+        Err(errno) => Answer::Failed { errno },
     }
 }
 

@@ -159,6 +159,14 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
         "the 2016 review: a descriptor of another kind is refused".into(),
         Box::new(scenes::a_descriptor_of_another_kind_is_refused),
     ));
+    checks.push((
+        "a guest sets TCEs without its process".into(),
+        Box::new(scenes::a_guest_sets_tces_without_its_process),
+    ));
+    checks.push((
+        "a device is quiet when its interrupts are off".into(),
+        Box::new(scenes::a_device_is_quiet_when_its_interrupts_are_off),
+    ));
     checks.push(("tce doctor finds nothing missing".into(), Box::new(doctor_is_content)));
     checks.push(("tce run on vfio, decided by a component".into(), Box::new(command_runs_a_job)));
     checks.push((

@@ -6,6 +6,7 @@ mod deferred;
 mod dma;
 mod failures;
 mod growing;
+mod guests;
 mod hypercalls;
 mod replacing;
 mod review;
@@ -31,6 +32,9 @@ pub use self::{
         what_cannot_be_put_back_is_quarantined,
     },
     growing::a_lease_grows_under_a_running_device,
+    guests::{
+        a_device_is_quiet_when_its_interrupts_are_off, a_guest_sets_tces_without_its_process,
+    },
     hypercalls::a_guests_list_is_done_wholly_or_not_at_all,
     replacing::what_is_replaced_under_a_transfer_loses_nothing,
     review::{

@@ -13,6 +13,9 @@ pub(crate) const MEMORY_MIB: u32 = 2048;
 /// Huge pages of 2 MiB that are reserved where nobody asks for more.
 pub(crate) const HUGE_PAGES: u32 = 16;
 
+/// What makes a host's virtual machines. A partition has none.
+const KVM: &str = "kvm_hv";
+
 /// A PCI device that is handed to `vfio-pci`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Device {
@@ -65,7 +68,7 @@ pub(crate) struct Fittings {
 }
 
 impl Fittings {
-    /// The usual ones: two groups with an `edu` each, or the one group that pseries can have.
+    /// The usual ones: KVM where there can be; two groups with an `edu` each, or the one group that pseries can have.
     pub(crate) fn of(machine: Machine) -> Self {
         let edus = if machine.is_powernv() { 2 } else { 1 };
         Self {
@@ -73,7 +76,7 @@ impl Fittings {
             memory_mib: MEMORY_MIB,
             huge_pages: HUGE_PAGES,
             giant_pages: 0,
-            modules: Vec::new(),
+            modules: if machine.is_powernv() { vec![KVM.to_owned()] } else { Vec::new() },
             files: Vec::new(),
         }
     }
