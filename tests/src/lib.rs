@@ -13,3 +13,4 @@ pub mod sample;
 pub mod scenes;
 pub mod spoiled;
 pub mod stage;
+pub mod unbinding;

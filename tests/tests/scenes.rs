@@ -50,6 +50,11 @@ fn a_descriptor_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_group_leaves_and_nothing_is_lost() {
+    play(scenes::a_group_leaves_and_nothing_is_lost);
+}
+
+#[test]
 fn a_guest_sets_tces_without_its_process() {
     play(scenes::a_guest_sets_tces_without_its_process);
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    cell::RefCell,
     env, fs,
     path::Path,
     process::{Command, ExitCode},
@@ -15,16 +16,19 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use tce_engine::{
+    addr::Bytes,
     kernel::{Kernel as _, LockedMemory, Platform},
     machine::{GroupDevice, Machine as _},
 };
-use tce_host::{policy::Compiler, report::Report};
+use tce_example_vmm::vmm::{Passed, Seen, Way};
+use tce_host::{decide::Policies, policy::Compiler, report::Report};
 use tce_tests::{
     bench::{self, Scale},
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
     stage::Stage,
+    unbinding,
 };
 use tce_vfio::VfioMachine;
 
@@ -160,6 +164,15 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
         Box::new(scenes::a_descriptor_of_another_kind_is_refused),
     ));
     checks.push((
+        "a group leaves another one, and nothing is lost".into(),
+        Box::new(scenes::a_group_leaves_and_nothing_is_lost),
+    ));
+    checks.push((
+        "a driver is unbound under load".into(),
+        Box::new(unbinding::a_driver_is_unbound_under_load),
+    ));
+    checks.push(("the example VMM gives a guest a device".into(), Box::new(example_works)));
+    checks.push((
         "a guest sets TCEs without its process".into(),
         Box::new(scenes::a_guest_sets_tces_without_its_process),
     ));
@@ -212,6 +225,23 @@ fn state(machine: &VfioMachine) -> Result<State> {
 
 fn doctor_is_content(_machine: &mut VfioMachine) -> Result<()> {
     tce(&["doctor"]).map(|_| ())
+}
+
+/// The example, with KVM where there is any, and without.
+fn example_works(machine: &mut VfioMachine) -> Result<()> {
+    let seat = seat(machine)?;
+    let device = Passed { group: seat.group, address: seat.address };
+    let policies = Policies::new(Vec::new())?;
+    let ways = match machine.kernel().system().platform {
+        Platform::Powernv => [(Way::Kvm, 1), (Way::FrontEnd, 3)].to_vec(),
+        Platform::Pseries => [(Way::FrontEnd, 3)].to_vec(),
+    };
+    for (way, exits) in ways {
+        let own = RefCell::new(VfioMachine::open()?);
+        let seen = tce_example_vmm::vmm::run(&own, &device, &policies, way, |_, _| {})?;
+        ensure!(seen == Seen { exits, left: Bytes::ZERO }, "{way:?}: {seen:?}");
+    }
+    Ok(())
 }
 
 /// The command itself, as a user would call it.

@@ -73,7 +73,8 @@ pub fn a_device_is_quiet_when_its_interrupts_are_off<M: Machine>(machine: &mut M
         bench.is("off before", |kernel, device| kernel.disable_interrupts(device, kind), not_on)?;
         bench.is("on", |kernel, device| kernel.enable_interrupts(device, kind, event), Raw::OK)?;
         let other = if kind == msi { line } else { msi };
-        let another = |kernel: &mut M::Kernel, device| kernel.enable_interrupts(device, other, event);
+        let another =
+            |kernel: &mut M::Kernel, device| kernel.enable_interrupts(device, other, event);
         bench.is("another kind", another, not_on)?;
         bench.interrupts(event, 1).with_context(|| format!("{kind:?} on"))?;
         bench.is("off", |kernel, device| kernel.disable_interrupts(device, kind), Raw::OK)?;

@@ -8,6 +8,7 @@ mod failures;
 mod growing;
 mod guests;
 mod hypercalls;
+mod parting;
 mod replacing;
 mod review;
 mod windows;
@@ -36,6 +37,7 @@ pub use self::{
         a_device_is_quiet_when_its_interrupts_are_off, a_guest_sets_tces_without_its_process,
     },
     hypercalls::a_guests_list_is_done_wholly_or_not_at_all,
+    parting::a_group_leaves_and_nothing_is_lost,
     replacing::what_is_replaced_under_a_transfer_loses_nothing,
     review::{
         a_container_without_groups_has_no_backend, a_descriptor_of_another_kind_is_refused,
