@@ -139,3 +139,45 @@ fn done(raw: Raw) -> Result<(), Errno> {
         Raw::Failed(errno) => Err(errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tce_engine::{
+        addr::{Bytes, HostAddr},
+        kernel::{Fd, GuestTableFd, Kernel as _, VmFd},
+        machine::Machine as _,
+    };
+
+    use super::*;
+    use crate::testing::Tree;
+
+    const CALL: HypercallRegisters = HypercallRegisters::get_tce(1, 0);
+
+    #[test]
+    fn what_is_no_virtual_machine_has_no_guest() {
+        let tree = Tree::new();
+        let mut machine = tree.machine();
+        let pipe = machine.kernel().adopt(io::pipe().unwrap().0.into());
+        for (fd, errno) in [(pipe, Errno::ENOTTY), (Fd::new(-1), Errno::EBADF)] {
+            let vm = VmFd::new(fd);
+            let memory = MemoryRange { address: HostAddr::new(0x10000), size: Bytes::kib(64) };
+            let refused = |step| MachineError::Guest { step, errno };
+            let set = machine.set_guest_memory(vm, GuestAddress::new(0), memory);
+            assert_eq!(set, Err(refused(GuestStep::Memory)));
+            assert_eq!(machine.enable_multi_tce(vm), Err(refused(GuestStep::MultiTce)));
+            assert_eq!(machine.hypercall(vm, CALL), Err(refused(GuestStep::Run)));
+        }
+    }
+
+    #[test]
+    fn only_a_guests_table_is_mapped_and_read() {
+        let tree = Tree::new();
+        let mut kernel = tree.machine().kernel();
+        let pipe = kernel.adopt(io::pipe().unwrap().0.into());
+        let mut read = |fd| kernel.read_guest_table(GuestTableFd::new(fd), 0, &mut [0]);
+        assert_eq!(read(pipe), Err(Errno::ENODEV));
+        assert_eq!(read(Fd::new(-1)), Err(Errno::EBADF));
+    }
+}
