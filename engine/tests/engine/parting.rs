@@ -156,6 +156,18 @@ fn what_cannot_be_made_anew_is_closed_and_told_and_the_rest_is_there() {
 }
 
 #[test]
+fn a_descriptor_that_does_not_close_well_does_not_hide_what_was_lost() {
+    let (mut bench, other, tenants) = two_groups("powernv9");
+    let lost = Fault::Errno(tce_engine::errno::Errno::EIO);
+    bench.machine.fail_next(Operation::Close, lost);
+    bench.machine.fail_next(Operation::Map, lost);
+    let parted = bench.engine.part(other);
+    assert!(matches!(parted, Err(Error::Parting(_))), "{parted:?}");
+    tenants.iter().for_each(|it| bench.engine.revoke(it.lease).expect("nothing fails any more"));
+    bench.close();
+}
+
+#[test]
 fn a_group_that_the_kernel_wants_back_is_let_go_and_the_unbinding_ends() {
     let (mut bench, other, tenants) = two_groups("powernv9");
     assert_eq!(bench.engine.take_requests(), Ok(Vec::new()));

@@ -14,7 +14,7 @@ use crate::{
     window::WindowId,
 };
 
-use super::super::{Engine, State, guests::GuestImage};
+use super::super::{Engine, State, backend::Group, guests::GuestImage};
 
 /// What a group's leaving took for the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,8 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// [`GroupRefusal::LastGroup`]; [`Error::Fault`] if a call failed before the group had left, after which this can be
-    /// called again; [`Error::Parting`] if it has left, and some mappings could not be made anew.
+    /// called again, or if one of its descriptors did not close well; [`Error::Parting`] if it has left, and some
+    /// mappings could not be made anew.
     pub fn part(&mut self, group: GroupNumber) -> Result<Restored, Error> {
         if let Some((lease, _)) = self.held().next() {
             return Err(LoanRefusal::WouldLose(lease).into());
@@ -103,8 +104,8 @@ impl<K: Kernel> Engine<K> {
         let restored = self.restore(group, images.unwrap_or_default());
         self.tell_leases_of(group, &News::GroupLeft(group));
         self.leases.forget_group(group);
-        released?;
-        restored
+        // What is lost matters more than a descriptor that did not close well.
+        restored.and_then(|restored| released.map(|()| restored))
     }
 
     /// Makes anew what the tables and the guests' say is mapped, where the kernel has nothing now.
@@ -202,18 +203,19 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Closes the group's devices, takes it out of the container and closes it. It has left unless the kernel fails to
-    /// let it go.
+    /// let it go: a descriptor is gone even if closing it fails, so that stops nothing and is told at the end.
     fn release_group(&mut self, number: GroupNumber) -> Result<(), Error> {
-        // Linux lets go of a descriptor even if closing it fails, so it is not tried again.
-        while let Some(device) = self.attached(number)?.devices.pop() {
-            self.calls.close(device.fd.fd(), "device")?;
+        let Group { fd, devices, requests, .. } = self.attached(number)?;
+        let fd = *fd;
+        let devices = std::mem::take(devices).into_iter().map(|it| (it.fd.fd(), "device"));
+        let beside: Vec<_> =
+            devices.chain(requests.take().map(|event| (event.fd(), "event"))).collect();
+        let mut closed = Ok(());
+        for (fd, what) in beside {
+            closed = closed.and(self.calls.close(fd, what));
         }
-        if let Some(requests) = self.attached(number)?.requests.take() {
-            self.calls.close(requests.fd(), "event")?;
-        }
-        let fd = self.attached(number)?.fd;
         self.unset(fd, number)?;
-        let closed = self.calls.close(fd.fd(), "group");
+        closed = closed.and(self.calls.close(fd.fd(), "group"));
         let backend = self.backend_mut()?;
         backend.groups.retain(|group| group.number != number);
         if backend.groups.is_empty() {

@@ -23,14 +23,19 @@ impl<K: Kernel> Engine<K> {
     /// to do is [`Engine::surrender`].
     ///
     /// # Errors
-    /// [`Error::Fault`] if an event cannot be read.
+    /// [`Error::Fault`] if an event cannot be read, and none of the others has counted: what was read is not read again.
     pub fn take_requests(&mut self) -> Result<Vec<GroupNumber>, Error> {
         let events: Vec<_> = self.request_events().collect();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut read) = (Vec::new(), Ok(()));
         for (group, event) in events {
-            if self.calls.has_counted(event)? {
-                wanted.push(group);
+            match self.calls.has_counted(event) {
+                Ok(true) => wanted.push(group),
+                Ok(false) => {}
+                Err(fault) => read = read.and(Err(fault)),
             }
+        }
+        if wanted.is_empty() {
+            read?;
         }
         for group in &wanted {
             self.tell_leases_of(*group, &News::GroupWanted(*group));
