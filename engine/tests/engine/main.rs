@@ -22,3 +22,4 @@ mod takedown;
 mod terms;
 mod truth;
 mod windows;
+mod worlds;

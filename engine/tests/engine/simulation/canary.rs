@@ -13,6 +13,8 @@ pub(super) enum Lie {
     MapsOneTceLess,
     /// A map that failed is taken for one that did not.
     HidesAFailedMap,
+    /// A mapping that went with a group is not made anew.
+    LeavesAWipe,
 }
 
 /// A lie at one chance in so many, over all runs that share it.
@@ -57,7 +59,12 @@ fn steps_to_find(lie: Lie, one_in: u64) -> u64 {
 
 #[test]
 fn a_canary_is_found() {
-    let lies = [(Lie::DropsAnUnmap, 1000), (Lie::MapsOneTceLess, 1000), (Lie::HidesAFailedMap, 50)];
+    let lies = [
+        (Lie::DropsAnUnmap, 1000),
+        (Lie::MapsOneTceLess, 1000),
+        (Lie::HidesAFailedMap, 50),
+        (Lie::LeavesAWipe, 50),
+    ];
     for (lie, one_in) in lies {
         let steps = steps_to_find(lie, one_in);
         println!("{lie:?}, once in {one_in}, is found after {steps} steps");

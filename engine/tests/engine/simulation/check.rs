@@ -7,7 +7,7 @@ use tce_engine::{
     access::Access,
     addr::{Bytes, HostAddr},
     kernel::Platform,
-    lease::{LeaseId, LeaseState},
+    lease::{EndCause, LeaseId, LeaseState},
     lingering::Unmapping,
     region::RegionState,
     window::{Origin, WindowId},
@@ -17,6 +17,7 @@ use tce_sim::{TceAccess, TceView};
 use super::{
     model::{Part, Tce, iova},
     run::Run,
+    sights::Sight,
 };
 
 /// A step in so many compares everything; the others what calls have touched, and all counts.
@@ -50,7 +51,7 @@ impl Run {
         found.expect("a window outlives its leases")
     }
 
-    /// Leases that have ended have nothing any more, and end for the reason that this step gives.
+    /// Leases that have ended have nothing any more, and end for the reason that this step gives, or with their parent.
     fn follow_ends(&mut self) {
         for id in self.model.leases() {
             let state = self.engine.leases().get(id).expect("it has not ended").state;
@@ -58,16 +59,26 @@ impl Run {
                 LeaseState::Active | LeaseState::Lent => continue,
                 LeaseState::Ending(cause) | LeaseState::Ended(cause) => cause,
             };
+            if !self.ending.contains_key(&id) {
+                let parent = self.model.parents.get(&id).copied();
+                let is_with_parent = parent.is_some_and(|it| cause == EndCause::ParentEnded(it));
+                assert!(self.cause == Some(cause) || is_with_parent, "{id}: {cause}");
+            }
             let expected = *self.ending.entry(id).or_insert(cause);
             assert_eq!(cause, expected, "{id}");
             self.model.tear(id, None);
             if matches!(state, LeaseState::Ended(_)) {
+                let is_with_parent = matches!(cause, EndCause::ParentEnded(_));
+                self.saw_if(is_with_parent, Sight::EndedWithParent);
                 self.model.forget(id);
                 self.ended.insert(id, cause);
             }
         }
         let live = self.engine.leases().live().count();
         assert_eq!(live, self.model.leases().len(), "leases come and go only as they are told");
+        for (part, parent) in &self.model.parents {
+            assert!(self.model.parts_of(*parent).next().is_some(), "{part} outlives {parent}");
+        }
     }
 
     /// Of what is being taken back, what the engine says is gone is gone.
@@ -75,15 +86,8 @@ impl Run {
         let windows = self.engine.windows().map(|state| (state.window().id, state));
         let windows: BTreeMap<WindowId, &WindowState> = windows.collect();
         for ((_, window), part) in self.model.parts.iter_mut().filter(|(_, part)| part.is_torn) {
-            let table = windows[window].table();
-            let (first, page, start) = (part.tces.0, part.page, part.start);
             let before = part.count();
-            let is_set = |at: u64| {
-                let index = first + (at - start) / page;
-                !table.is_empty_within(index, index + 1)
-            };
-            part.wished.retain(|at, _| is_set(*at));
-            part.ghosts.retain(|at, _| is_set(*at));
+            part.keep_set(windows[window].table(), |_| false);
             part.has_lost |= part.count() < before;
             part.is_torn = false;
         }
@@ -109,8 +113,14 @@ impl Run {
             for part in &lease.parts {
                 let ours = &self.model.parts[&(id, part.window)];
                 assert_eq!(part.tces, ours.count(), "{id} in {}", part.window);
-                assert!(part.tces <= lease.quota.tces, "{id}");
+                assert!(part.tces + lease.sublet.tces <= lease.quota.tces, "{id}");
             }
+            let mut subleases = self.model.parents.iter().filter(|(_, parent)| **parent == id);
+            let given = subleases.try_fold((0, 0), |(count, tces), (part, _)| {
+                self.engine.leases().get(*part).map(|part| (count + 1, tces + part.tces_max()))
+            });
+            assert_eq!(given, Ok((lease.sublet.leases, lease.sublet.tces)), "what {id} has sublet");
+            assert!(!lease.groups.is_empty(), "{id} is for no group");
             let is_whole = self.model.parts_of(id).all(|(_, part)| !part.has_lost);
             if let Some(growth) = lease.growth.filter(|_| is_whole) {
                 assert!(self.model.is_image(id, &growth), "{id} is growing");
@@ -142,9 +152,14 @@ impl Run {
     fn check_part(&self, lease: LeaseId, window: WindowId, part: &Part) {
         let state = self.state(window);
         let mut in_table = 0;
+        let sublet = self.model.sublet_of(lease, window);
+        let is_sublet = |at: u64| sublet.iter().any(|(start, end)| *start <= at && at < *end);
         for run in state.table().within(part.tces.0, part.tces.1) {
             for n in 0..run.pages {
                 let at = part.iova_of(run.first + n);
+                if is_sublet(at) {
+                    continue;
+                }
                 let address = run.target.address.raw() + n * part.page;
                 let there = Tce { address, access: run.target.access, region: run.target.region };
                 assert_eq!(Some(there), part.tce(at), "{} of {lease} in the table", iova(at));
@@ -157,6 +172,8 @@ impl Run {
 
     fn check_hardware(&self, lease: LeaseId, state: &WindowState, part: &Part) {
         let mut there = self.hardware(part);
+        let sublet = self.model.sublet_of(lease, state.window().id);
+        there.retain(|at, _| !sublet.iter().any(|(start, end)| start <= at && at < end));
         let watch = self.watch.borrow();
         for at in part.wished.keys().chain(part.ghosts.keys()) {
             let found = there.remove(at);
@@ -206,7 +223,10 @@ impl Run {
             let ours: u64 = self.model.parts.values().map(Part::count).sum();
             assert_eq!(live, ours);
         } else if self.step.is_multiple_of(FULL_CHECK) {
-            let there = self.model.parts.values().map(|part| self.hardware(part).len());
+            // What sub-leases have is in their parents' ranges.
+            let whole =
+                self.model.parts.iter().filter(|((id, _), _)| !self.model.parents.contains_key(id));
+            let there = whole.map(|(_, part)| self.hardware(part).len());
             assert_eq!(live, u64::try_from(there.sum::<usize>()).expect("it fits"));
         }
     }

@@ -6,7 +6,7 @@ use tce_sim::{Fault, LevelOf, Operation};
 use crate::dice::Dice;
 
 /// Calls that faults meet, those more often that are made more often.
-const FAULTY: [Operation; 24] = [
+const FAULTY: [Operation; 25] = [
     Operation::LockedMemory,
     Operation::Close,
     Operation::OpenContainer,
@@ -19,6 +19,7 @@ const FAULTY: [Operation; 24] = [
     Operation::OpenDevice,
     Operation::ReadDevice,
     Operation::WriteDevice,
+    Operation::ReadEvent,
     Operation::Info,
     Operation::Register,
     Operation::Register,
@@ -34,7 +35,7 @@ const FAULTY: [Operation; 24] = [
 ];
 
 /// Where those are that change TCEs.
-const OF_TCES: std::ops::RangeFrom<usize> = 18..;
+const OF_TCES: std::ops::RangeFrom<usize> = 19..;
 
 /// What the functions of the backend answer at some time, or let through from the firmware.
 const ERRNOS: [Errno; 11] = [

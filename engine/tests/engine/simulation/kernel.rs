@@ -96,15 +96,21 @@ impl Kernel for WatchedKernel {
 
     fn close(&mut self, fd: Fd) -> Result<(), Errno> {
         self.watch.borrow_mut().meet(Operation::Close);
+        let cleared = self.watch.borrow().before_release();
         let closed = self.kernel.close(fd);
-        self.watch.borrow_mut().after_release();
+        self.watch.borrow_mut().after_release(cleared);
         closed
     }
 
     fn unset_container(&mut self, group: GroupFd) -> Raw {
-        self.watch.borrow_mut().meet(Operation::UnsetContainer);
+        // A group that the host has taken back is in no container: the kernel says so, and nothing else.
+        let status = self.kernel.group_status(group).raw;
+        if status != Raw::Failed(Errno::ENODEV) {
+            self.watch.borrow_mut().meet(Operation::UnsetContainer);
+        }
+        let cleared = self.watch.borrow().before_release();
         let raw = self.kernel.unset_container(group);
-        self.watch.borrow_mut().after_release();
+        self.watch.borrow_mut().after_release(cleared);
         raw
     }
 
@@ -137,6 +143,10 @@ impl Kernel for WatchedKernel {
     }
 
     fn map(&mut self, container: ContainerFd, call: MapCall) -> Raw {
+        if self.watch.borrow().is_wiped && self.lies(Lie::LeavesAWipe) {
+            self.watch.borrow_mut().note_map(&call);
+            return Raw::OK;
+        }
         let (fired, set) = self.watch.borrow_mut().before_map();
         let pages = self.watch.borrow().page_of(container, call.iova);
         let shorter = call.size.checked_sub(Bytes::new(pages)).filter(|size| !size.is_zero());

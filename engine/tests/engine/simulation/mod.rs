@@ -4,15 +4,16 @@
 //! `TCE_PROFILE` play one run, of that many steps. A run that fails prints the line that plays it alone, no further
 //! than to the step that failed.
 //!
-//! Parts: `run` (the run), `operations` (what a step does), `faults` (what fails), `kernel` and `watch` (what is seen of
-//! the calls), `model` (what was wished), `check` (what must hold), `sights` (what must have happened), `canary` (lies that must be
-//! found).
+//! Parts: `run` (the run), `operations` (what a step does), `faults` (what fails), `kernel` and `watch` (what is seen
+//! of the calls), `model` (what was wished), `news` (what must be told), `check` (what must hold), `sights` (what must
+//! have happened), `canary` (lies that must be found).
 
 mod canary;
 mod check;
 mod faults;
 mod kernel;
 mod model;
+mod news;
 mod operations;
 mod run;
 mod sights;
@@ -23,6 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tce_engine::kernel::Platform;
 use tce_sim::Profile;
 
+pub(crate) use self::run::must_make_no_call;
 use self::{canary::Canary, run::Run, sights::Sights};
 
 /// Steps of each of the two tests.

@@ -9,6 +9,7 @@ use tce_engine::{
     growth::Growth,
     lease::{LeaseId, LeasePart},
     region::RegionId,
+    table::Table,
     window::{Window, WindowId},
 };
 
@@ -63,6 +64,22 @@ impl Part {
         u64::try_from(self.wished.len() + self.ghosts.len()).expect("it fits")
     }
 
+    pub(super) fn is_empty_within(&self, start: u64, end: u64) -> bool {
+        let is_empty = self.wished.range(start..end).next().is_none();
+        is_empty && self.ghosts.range(start..end).next().is_none()
+    }
+
+    /// Of what may have gone, keeps what the table still has, and all that must be there.
+    pub(super) fn keep_set(&mut self, table: &Table, must_be_there: impl Fn(u64) -> bool) {
+        let (first, page, start) = (self.tces.0, self.page, self.start);
+        let is_set = |at: u64| {
+            let index = first + (at - start) / page;
+            must_be_there(at) || !table.is_empty_within(index, index + 1)
+        };
+        self.wished.retain(|at, _| is_set(*at));
+        self.ghosts.retain(|at, _| is_set(*at));
+    }
+
     pub(super) fn iova_of(&self, index: u64) -> u64 {
         self.start + (index - self.tces.0) * self.page
     }
@@ -105,6 +122,10 @@ pub(super) enum Unmap {
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) parts: BTreeMap<(LeaseId, WindowId), Part>,
+    /// What sub-leases are parts of.
+    pub(super) parents: BTreeMap<LeaseId, LeaseId>,
+    /// Of leases with a rate: since when edits are counted, and how many they were.
+    pub(super) paces: BTreeMap<LeaseId, (u64, u64)>,
 }
 
 impl Model {
@@ -114,6 +135,26 @@ impl Model {
 
     pub(super) fn forget(&mut self, lease: LeaseId) {
         self.parts.retain(|(id, _), _| *id != lease);
+        self.parents.remove(&lease);
+        self.paces.remove(&lease);
+    }
+
+    /// Where sub-leases of a lease are in a window: from, to.
+    pub(super) fn sublet_of(&self, lease: LeaseId, window: WindowId) -> Vec<(u64, u64)> {
+        let subleases = self.parents.iter().filter(|(_, parent)| **parent == lease);
+        let parts = subleases.filter_map(|(id, _)| self.parts.get(&(*id, window)));
+        parts.map(|part| (part.start, part.end)).collect()
+    }
+
+    /// A lease has `count` pages from page `first` left.
+    pub(super) fn shrink(&mut self, lease: LeaseId, window: WindowId, first: u64, count: u64) {
+        let part = self.parts.get_mut(&(lease, window)).expect("it was there");
+        part.start += first * part.page;
+        part.end = part.start + count * part.page;
+        part.tces = (part.tces.0 + first, part.tces.0 + first + count);
+        let left = part.start..part.end;
+        part.wished.retain(|at, _| left.contains(at));
+        part.ghosts.retain(|at, _| left.contains(at));
     }
 
     pub(super) fn parts_of(&self, lease: LeaseId) -> impl Iterator<Item = (WindowId, &Part)> {

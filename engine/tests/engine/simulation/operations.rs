@@ -1,28 +1,34 @@
 //! What a step can do: everything that an engine offers, with arguments that are mostly right.
 
-use tce_engine::{Engine, Error, kernel::GroupNumber, lease::EndCause, machine::Machine};
+use tce_engine::{Engine, Error, lease::EndCause, machine::Machine};
 
 use crate::dice::Dice;
 
 use super::{
     kernel::WatchedKernel,
     run::{Run, assert_nothing_left},
-    sights::Sight,
 };
 
 mod batches;
+mod groups;
 mod growth;
 mod leases;
 mod memory;
+mod terms;
 mod windows;
 
 /// An operation by name.
 pub(super) type Named = (&'static str, fn(&mut Run) -> Result<(), Error>);
 
 /// How often each comes, of the sum of all.
-const OPERATIONS: [(u64, Named); 30] = [
-    (1, ("attach", Run::attach)),
+const OPERATIONS: [(u64, Named); 40] = [
+    (2, ("attach", Run::attach)),
     (1, ("detach", Run::detach)),
+    (2, ("part", Run::part)),
+    (1, ("unbind", Run::unbind)),
+    (1, ("rebind", Run::rebind)),
+    (1, ("take requests", Run::take_requests)),
+    (1, ("surrender", Run::surrender)),
     (1, ("open device", Run::open_device)),
     (1, ("quiesce", |run| run.engine.quiesce_devices())),
     (1, ("resume", |run| run.engine.resume_devices())),
@@ -36,6 +42,11 @@ const OPERATIONS: [(u64, Named); 30] = [
     (2, ("remove window", Run::remove_window)),
     (1, ("remove default window", Run::remove_default_window)),
     (10, ("lease", Run::lease)),
+    (3, ("divide", Run::divide)),
+    (1, ("renew", Run::renew)),
+    (1, ("set quota", Run::set_quota)),
+    (1, ("shrink", Run::shrink)),
+    (1, ("end holder", Run::end_holder)),
     (2, ("extend", Run::extend)),
     (1, ("give up", Run::give_up)),
     (2, ("revoke", Run::revoke)),
@@ -57,12 +68,17 @@ const OPERATIONS: [(u64, Named); 30] = [
 #[derive(Clone, Copy)]
 pub(super) struct Need {
     pub(super) backend: bool,
+    /// A device that the host has taken back.
+    pub(super) device: bool,
     pub(super) windows: bool,
     pub(super) memory: bool,
 }
 
 /// An operation by chance; more often one that brings what is needed.
 pub(super) fn choose(dice: &mut Dice, need: Need) -> Named {
+    if need.device && dice.one_in(4) {
+        return ("rebind", Run::rebind);
+    }
     if need.backend && !dice.one_in(8) {
         return ("attach", Run::attach);
     }
@@ -83,43 +99,6 @@ pub(super) fn choose(dice: &mut Dice, need: Need) -> Named {
 }
 
 impl Run {
-    fn attach(&mut self) -> Result<(), Error> {
-        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
-        let is_second = self.engine.facts().is_some();
-        self.engine.attach(group)?;
-        self.saw_if(is_second, Sight::SecondGroup);
-        // Without an open device there is no lease.
-        if self.dice.one_in(10) { Ok(()) } else { self.open_device_of(group) }
-    }
-
-    fn detach(&mut self) -> Result<(), Error> {
-        if !self.dice.one_in(3) {
-            return Ok(());
-        }
-        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
-        self.cause = Some(EndCause::LastGroupLeft(group));
-        let detached = self.engine.detach(group);
-        // A take-down that failed may have come past the regions.
-        let engine = &self.engine;
-        self.users.retain(|id, _| engine.regions().is_some_and(|regions| regions.get(*id).is_ok()));
-        let sight = match detached {
-            Ok(()) => Sight::LastGroupLeft,
-            Err(_) => Sight::TakeDownFailed,
-        };
-        self.saw_if(!matches!(detached, Err(Error::Group(_) | Error::NoBackend)), sight);
-        detached
-    }
-
-    fn open_device(&mut self) -> Result<(), Error> {
-        let group = self.dice.pick(&self.machine.groups()).expect("there are some");
-        self.open_device_of(group)
-    }
-
-    fn open_device_of(&mut self, group: GroupNumber) -> Result<(), Error> {
-        let address = self.machine.devices_of(group)[0].address.clone();
-        self.engine.open_device(group, &address).map(|_| ())
-    }
-
     /// Ends the engine, in order or not, and starts another. Handles are the new engine's from here on.
     fn reopen(&mut self) -> Result<(), Error> {
         if !self.dice.one_in(3) {
@@ -153,7 +132,11 @@ impl Run {
         for event in closed.events {
             let Some(told) = event.end() else { continue };
             let is_live = self.model.parts_of(event.lease).next().is_some();
-            let cause = self.ending.get(&event.lease).copied().unwrap_or(EndCause::Revoked);
+            let cause = self.ending.get(&event.lease).copied();
+            let cause = cause.unwrap_or_else(|| match self.model.parents.get(&event.lease) {
+                Some(parent) => EndCause::ParentEnded(*parent),
+                None => EndCause::Revoked,
+            });
             assert!(self.ended.remove(&event.lease).is_some() || is_live, "{}", event.lease);
             assert_eq!(told, cause);
             self.model.forget(event.lease);
@@ -164,6 +147,8 @@ impl Run {
 
     fn forget_handles(&mut self) {
         self.model.parts.clear();
+        self.model.paces.clear();
+        self.model.parents.clear();
         self.users.clear();
         self.registrations.clear();
         self.windows.clear();
@@ -171,6 +156,9 @@ impl Run {
         self.regions.clear();
         self.ended.clear();
         self.ending.clear();
+        self.news.clear();
+        self.lost.clear();
+        self.told_ends.clear();
         self.charges_seen = 0;
         self.revived = self.watch.borrow().revived;
     }

@@ -1,17 +1,21 @@
 //! One run: a machine, an engine, every handle there ever was, and what they should amount to.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use tce_engine::{
     Engine, Error,
     addr::{Bytes, HostAddr, PageShift},
     error::GroupRefusal,
-    kernel::ContainerFd,
+    kernel::{ContainerFd, GroupNumber},
     layout::LayoutRefusal,
-    lease::{EndCause, LeaseId},
+    lease::{EndCause, LeaseId, News},
     machine::{Backing, Machine},
     region::{RegionId, Registration},
-    window::WindowId,
+    window::{Claim, WindowId},
 };
 use tce_sim::{Operation, Profile, SimMachine};
 
@@ -54,6 +58,16 @@ pub(super) struct Run {
     pub(super) ending: BTreeMap<LeaseId, EndCause>,
     /// Leases that are gone, whose event was not taken yet.
     pub(super) ended: BTreeMap<LeaseId, EndCause>,
+    /// What else is to be told, and was not yet.
+    pub(super) news: Vec<(LeaseId, News)>,
+    /// Quarantines that holders have to be told of, and were not yet.
+    pub(super) lost: Vec<Claim>,
+    /// Leases whose end was told.
+    pub(super) told_ends: BTreeSet<LeaseId>,
+    /// Groups that the host waits for.
+    pub(super) asked: BTreeSet<GroupNumber>,
+    /// Those of them whose event nobody has read.
+    pub(super) unread: BTreeSet<GroupNumber>,
     /// Why a lease may end in this step.
     pub(super) cause: Option<EndCause>,
     /// The lease whose books this step may have changed.
@@ -98,6 +112,11 @@ impl Run {
             regions: Vec::new(),
             ending: BTreeMap::new(),
             ended: BTreeMap::new(),
+            news: Vec::new(),
+            lost: Vec::new(),
+            told_ends: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            unread: BTreeSet::new(),
             cause: None,
             touched: None,
             now: 0,
@@ -128,7 +147,7 @@ impl Run {
         for (operation, nth, fault) in self.mixture.order(&mut self.dice) {
             self.watch.borrow_mut().order(operation, nth, fault);
         }
-        self.watch.borrow_mut().made.clear();
+        self.watch.borrow_mut().begin_step();
         (self.cause, self.touched) = (None, None);
         let need = self.need();
         let (name, operation) = operations::choose(&mut self.dice, need);
@@ -141,6 +160,7 @@ impl Run {
             }
             Err(_) => {}
         }
+        self.follow_host();
         self.check();
         self.look_around();
         if self.dice.one_in(5) {
@@ -148,19 +168,11 @@ impl Run {
         }
     }
 
-    /// Each end of a lease is told once, with its cause.
-    #[track_caller]
-    pub(super) fn take_events(&mut self) {
-        for event in self.engine.take_events() {
-            let Some(told) = event.end() else { continue };
-            assert_eq!(Some(told), self.ended.remove(&event.lease), "{}", event.lease);
-        }
-        assert!(self.ended.is_empty(), "ends that nobody is told of: {:?}", self.ended);
-    }
-
     fn need(&self) -> Need {
+        let mut groups = self.machine.groups().into_iter();
         Need {
             backend: self.engine.facts().is_none(),
+            device: groups.any(|group| !self.machine.devices_of(group)[0].is_bound()),
             windows: self.engine.windows().count() < 2,
             memory: self.users.len() < 3,
         }
@@ -217,13 +229,14 @@ pub(super) fn assert_nothing_left(machine: &SimMachine, watch: &Watch) {
 }
 
 /// Whether the error says that a request was wrong, rather than the kernel or the machine.
-const fn must_make_no_call(error: &Error) -> bool {
+pub(crate) const fn must_make_no_call(error: &Error) -> bool {
     match error {
         Error::Group(refusal) => matches!(
             refusal,
             GroupRefusal::Attached { .. }
                 | GroupRefusal::OneGroupOnly(_)
                 | GroupRefusal::OthersPresent(_)
+                | GroupRefusal::LastGroup(_)
         ),
         Error::Layout(refusal) => !matches!(
             refusal,

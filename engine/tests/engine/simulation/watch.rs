@@ -52,6 +52,8 @@ pub(super) struct Watch {
     pub(super) failed_removals: u64,
     /// TCEs of the smallest window that the firmware has refused.
     refused_tces: Option<u64>,
+    /// A group has left in this step, and the kernel has cleared every TCE of its container.
+    pub(super) is_wiped: bool,
     /// The maps and unmaps of this step.
     pub(super) made: Vec<Made>,
     /// What the hardware has where a map has stopped silently, by bus address.
@@ -87,6 +89,7 @@ impl Watch {
             unread: 0,
             failed_removals: 0,
             refused_tces: None,
+            is_wiped: false,
             made: Vec::new(),
             stale: BTreeMap::new(),
             forgotten: BTreeMap::new(),
@@ -98,6 +101,11 @@ impl Watch {
             revived: 0,
             finding: None,
         }
+    }
+
+    pub(super) fn begin_step(&mut self) {
+        self.made.clear();
+        self.is_wiped = false;
     }
 
     pub(super) fn order(&mut self, operation: Operation, nth: u64, fault: Fault) {
@@ -207,6 +215,11 @@ impl Watch {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn note_map(&mut self, call: &MapCall) {
+        let address = Some(call.address.raw());
+        self.made.push(Made { iova: call.iova, size: call.size, address, raw: Raw::OK });
     }
 
     pub(super) fn note_unmap(&mut self, call: &UnmapCall) {
@@ -366,8 +379,17 @@ impl Watch {
         self.forgotten.retain(|iova, _| is_there(iova));
     }
 
+    pub(super) fn before_release(&self) -> u64 {
+        self.machine.tces_cleared()
+    }
+
     /// A descriptor is closed, or a group gone, perhaps a backend's last.
-    pub(super) fn after_release(&mut self) {
+    pub(super) fn after_release(&mut self, cleared_before: u64) {
+        if self.machine.tces_cleared() > cleared_before {
+            self.is_wiped = true;
+            self.stale.values_mut().for_each(|stale| *stale = None);
+            self.forgotten.clear();
+        }
         self.refused_tces = None;
         self.note_leaks();
         if let Some(container) = self.container {

@@ -82,9 +82,11 @@ impl Run {
         match (calls, applied) {
             (Err(refusal), Err(error)) => {
                 assert_eq!(refusal, &error);
+                self.note_refused_pace(&error);
                 Err(error)
             }
             (Ok(calls), Ok(applied)) => {
+                self.note_pace(id, edits.len());
                 assert_eq!(made, calls, "the calls are those of the plan");
                 self.saw_if(is_in_two, Sight::BatchInTwoWindows);
                 self.note_applied(id, edits, &applied);

@@ -4,7 +4,8 @@ use tce_engine::{
     Error, LeaseRequest,
     access::Access,
     addr::{Bytes, Iova},
-    lease::{EndCause, LeaseId, Quota, Timestamp},
+    kernel::GroupNumber,
+    lease::{EndCause, LeaseId, Timestamp},
     lingering::{Deferral, Unmapping},
     window::{Window, WindowId},
 };
@@ -41,27 +42,45 @@ impl Run {
     pub(super) fn lease(&mut self) -> Result<(), Error> {
         let Some(id) = self.any_window() else { return Ok(()) };
         let (at, size) = self.place(id);
-        let deferral = Deferral::new(1 + self.dice.roll(48), 1 + self.dice.roll(120));
-        let deferral = deferral.expect("within the bounds");
-        let is_strict = self.dice.one_in(2);
         let wanted = LeaseRequest {
+            holder: self.holder(),
             at,
             access: self.dice.pick(&ACCESSES).expect("there are some"),
-            quota: if self.dice.one_in(4) {
-                Quota::of_tces(self.dice.roll(60))
-            } else {
-                Quota::NONE
-            },
-            unmapping: if is_strict { Unmapping::Strict } else { Unmapping::Deferred(deferral) },
+            quota: self.quota(),
+            unmapping: self.unmapping(),
             expires: self.dice.one_in(4).then(|| Timestamp(self.now + self.dice.roll(300))),
+            groups: self.groups(),
             ..request(id, size)
         };
+        self.take_lease(id, wanted)
+    }
+
+    pub(super) fn unmapping(&mut self) -> Unmapping {
+        let deferral = Deferral::new(1 + self.dice.roll(48), 1 + self.dice.roll(120));
+        let deferral = deferral.expect("within the bounds");
+        if self.dice.one_in(2) { Unmapping::Strict } else { Unmapping::Deferred(deferral) }
+    }
+
+    /// All there are, mostly, or one.
+    pub(super) fn groups(&mut self) -> Vec<GroupNumber> {
+        if self.dice.one_in(3) { vec![self.any_group()] } else { Vec::new() }
+    }
+
+    pub(super) fn take_lease(
+        &mut self,
+        window: WindowId,
+        wanted: LeaseRequest,
+    ) -> Result<(), Error> {
+        let parent = wanted.parent;
         let grant = self.engine.grant_lease(wanted)?;
         let granted = grant.claim();
         let lease = self.engine.lease(grant)?;
         assert_eq!(self.engine.leases().get(lease).expect("new").home().claim, granted);
         self.leases.push(lease);
-        self.note_part(lease, id);
+        if let Some(parent) = parent {
+            self.model.parents.insert(lease, parent);
+        }
+        self.note_part(lease, window);
         Ok(())
     }
 
@@ -73,9 +92,18 @@ impl Run {
         let facts = self.engine.facts().expect("there is a window");
         assert_eq!(window.admit(part.claim, &facts.reserved), Ok(part.run));
         let (start, end) = (part.claim.start.raw(), part.claim.start.raw() + part.claim.size.raw());
-        let others = self.model.parts.iter().filter(|((_, other), _)| *other == id);
-        let is_free = others.into_iter().all(|(_, it)| end <= it.start || it.end <= start);
-        assert!(is_free, "{} is leased twice", part.claim);
+        let parent = self.model.parents.get(&lease).copied();
+        for ((other, _), it) in self.model.parts.iter().filter(|((_, other), _)| *other == id) {
+            if Some(*other) == parent {
+                let is_inside = it.start <= start && end <= it.end;
+                assert!(is_inside && it.is_empty_within(start, end), "{} of {other}", part.claim);
+            } else {
+                // Who has a part of it has only that of it.
+                let is_beside = end <= it.start || it.end <= start;
+                let is_in_parent = parent.is_some() && it.start <= start && end <= it.end;
+                assert!(is_beside || is_in_parent, "{} is leased twice", part.claim);
+            }
+        }
         self.model.add(lease, &part, &window);
     }
 

@@ -1,0 +1,66 @@
+//! Exhaustive small worlds: every sequence of operations on two groups, two windows and two holders, to a depth.
+//!
+//! The search is breadth first, from a few beginnings. A world is reached by making its operations on a fresh machine;
+//! worlds in which an observer can tell no difference count as one (`view`). In each world every operation is tried,
+//! without a failure and with each of its kernel calls failing; on one way no more than [`FAILURES_MAX`] fail. In each
+//! world `check` says what must hold, and it is used and closed once.
+//!
+//! `TCE_DEPTH` searches deeper. A world that breaks a rule prints its way, one of the shortest there are, as `found`
+//! takes it.
+//!
+//! Parts: `operation` (what can happen, and the one place to add to), `world` (a machine and its engine), `view` (what
+//! tells worlds apart), `check` (what must hold), `events` (what must be told), `search` (the order), `found` (ways on
+//! which a rule was once broken).
+
+mod check;
+mod events;
+mod found;
+mod operation;
+mod search;
+mod view;
+mod world;
+
+pub(crate) use self::view::{Membership, membership};
+use self::{
+    operation::{At, Group, Holder, Operation, Step, does},
+    search::{Search, Seen},
+};
+
+/// Steps on each way beyond its beginning.
+const DEPTH: usize = 7;
+/// Kernel calls that fail on one way.
+const FAILURES_MAX: u8 = 1;
+
+/// Nothing is there.
+const EMPTY: [Step; 0] = [];
+/// Two groups, two windows, and a lease in each, in use.
+const APART: [Step; 9] = [
+    does(Operation::Attach(Group::A)),
+    does(Operation::Attach(Group::B)),
+    does(Operation::MakeWindow(At::Low)),
+    does(Operation::MakeWindow(At::High)),
+    does(Operation::Register),
+    does(Operation::Lease(Holder::First, At::Low)),
+    does(Operation::Lease(Holder::Second, At::High)),
+    does(Operation::Map(Holder::First)),
+    does(Operation::Map(Holder::Second)),
+];
+/// The same with one lease that is divided.
+const DIVIDED: [Step; 8] = [
+    does(Operation::Attach(Group::A)),
+    does(Operation::Attach(Group::B)),
+    does(Operation::MakeWindow(At::High)),
+    does(Operation::Register),
+    does(Operation::Lease(Holder::First, At::High)),
+    does(Operation::Divide),
+    does(Operation::Map(Holder::First)),
+    does(Operation::Map(Holder::Second)),
+];
+
+#[test]
+fn no_way_through_a_small_world_breaks_a_rule() {
+    let depth = std::env::var("TCE_DEPTH").ok().and_then(|depth| depth.parse().ok());
+    let search = Search::new([&EMPTY[..], &APART, &DIVIDED], depth.unwrap_or(DEPTH));
+    let Seen { worlds, transitions, depth } = search.run();
+    println!("{worlds} worlds, {transitions} transitions, to a depth of {depth}");
+}
