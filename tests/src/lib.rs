@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod crash;
 pub mod jobs;
 pub mod peers;
 pub mod rig;

@@ -23,6 +23,11 @@ pub(crate) enum Tier {
 /// The suite takes seconds; an emulator on a busy machine takes its time.
 pub(crate) const LAB_LIMIT: Duration = Duration::from_secs(300);
 
+/// How often a busy process is killed in the lab, and how long that may take.
+const KILLS: u32 = 10;
+const KILLS_FULL: u32 = 50;
+const KILLS_LIMIT: Duration = Duration::from_secs(900);
+
 /// The seeded simulation of the engine under random faults, and how long each of its two tests is in the full tier.
 const SIMULATION: &str = "simulation";
 const SIMULATION_STEPS: &str = "TCE_STEPS";
@@ -85,6 +90,16 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         let repeat = format!("cargo xtask lab {}", set.options());
         steps.run(&format!("lab {}", set.name()), &repeat, || suite(workspace, cache, *set))?;
     }
+    for (set, kills) in kills(tier) {
+        let command = kills_command(*kills);
+        let repeat = format!("cargo xtask lab {} -- {}", set.options(), command.join(" "));
+        steps.run(&format!("kills {}", set.name()), &repeat, || {
+            let order = Order::usual(*set, command, KILLS_LIMIT, Show::Command);
+            let code = lab::run(workspace, cache, Order { purpose: Some("kills"), ..order })?;
+            ensure!(code == 0, "the kills on {} ended with exit code {code}", set.name());
+            Ok(())
+        })?;
+    }
     steps.run("conformance", "cargo xtask conformance", || {
         let full = if tier == Tier::Full { &conformance::SETS_FULL[..] } else { &[] };
         let sets = conformance::SETS.iter().chain(full).copied().collect();
@@ -100,6 +115,20 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         steps.run("recorded testpmd", "cargo xtask lab --peers", record)?;
     }
     Ok(())
+}
+
+/// Where a busy process is killed, and how often. A partition opens devices in no time, a host bridge takes seconds.
+fn kills(tier: Tier) -> &'static [(Set, u32)] {
+    const PSERIES: Set = set(Machine::Pseries, Release::V6_12, Pages::P4k);
+    const POWERNV: Set = set(Machine::Powernv9, Release::V6_12, Pages::P4k);
+    match tier {
+        Tier::Landing => &[(PSERIES, KILLS)],
+        Tier::Full => &[(PSERIES, KILLS_FULL), (POWERNV, KILLS)],
+    }
+}
+
+fn kills_command(kills: u32) -> Vec<String> {
+    vec![lab::SUITE.to_owned(), "kills".to_owned(), kills.to_string()]
 }
 
 fn suite(workspace: &Workspace, cache: &Cache, set: Set) -> Result<()> {

@@ -3,6 +3,8 @@
 //! `tce-lab` plays every scene and compares jobs with reports that another machine made (`/lab/reference`).
 //! `tce-lab NAME…` plays those whose name contains one of the words.
 //! `tce-lab bench` measures the engine beside other ways to do the same work, on this kernel.
+//! `tce-lab kills COUNT [SEED]` kills a busy process at random instants, and looks for what remains of it.
+//! `tce-lab busy SEED BOARD` is that process.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +26,10 @@ use tce_example_vmm::vmm::{Passed, Seen, Way};
 use tce_host::{decide::Policies, policy::Compiler, report::Report};
 use tce_tests::{
     bench::{self, Scale},
+    crash::{
+        kills::{self, BUSY},
+        phase::Board,
+    },
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
@@ -40,27 +46,38 @@ const TRACE: &str = "recorded.jsonl";
 const OUT: &str = "/lab/out";
 /// The word for measuring.
 const BENCH: &str = "bench";
+/// The word for killing.
+const KILLS: &str = "kills";
+/// The seed of the kills' instants where none is given.
+const KILLS_SEED: u64 = 5;
 /// An emulated machine takes microseconds for each TCE.
 const BENCH_SCALE: Scale = Scale { tces: 1 << 14, rounds: 7 };
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    if words == [BENCH] {
-        return match measure() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error),
-        };
-    }
-    match suite(&words) {
-        Ok((passed, 0)) if passed > 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => failed(&error),
+    let words_str: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words_str[..] {
+        [BENCH] => measure(),
+        [KILLS, count] => kill(count, None),
+        [KILLS, count, seed] => kill(count, Some(seed)),
+        [BUSY, seed, board] => be_busy(seed, board),
+        _ => play_suite(&words),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    println!("error: {error:#}");
-    ExitCode::FAILURE
+fn play_suite(words: &[String]) -> Result<()> {
+    match suite(words)? {
+        (0, 0) => bail!("no check has one of these words in its name: {words:?}"),
+        (_, 0) => Ok(()),
+        (_, failed) => bail!("{failed} checks failed"),
+    }
 }
 
 /// Measures the engine beside other ways to do the same work.
@@ -68,6 +85,24 @@ fn measure() -> Result<()> {
     let mut machine = VfioMachine::open()?;
     let name = format!("on the kernel of this machine ({})", kind(&machine));
     bench::run(&mut machine, &name, BENCH_SCALE)
+}
+
+/// Kills a busy process, which must leave nothing.
+fn kill(count: &str, seed: Option<&str>) -> Result<()> {
+    let count = count.parse().with_context(|| format!("{count} is no number of kills"))?;
+    let seed = seed.map_or(Ok(KILLS_SEED), |seed| number(seed, "seed"))?;
+    let mut machine = VfioMachine::open()?;
+    kills::run(&mut machine, count, seed).map(drop)
+}
+
+/// Is the process that is killed.
+fn be_busy(seed: &str, board: &str) -> Result<()> {
+    let board = Board::open(Path::new(board)).with_context(|| board.to_owned())?;
+    kills::be_busy(&mut VfioMachine::open()?, number(seed, "seed")?, &board)
+}
+
+fn number(word: &str, what: &str) -> Result<u64> {
+    word.parse().with_context(|| format!("{word} is no {what}"))
 }
 
 type Check = (String, Box<dyn Fn(&mut VfioMachine) -> Result<()>>);
@@ -90,7 +125,7 @@ impl Tally<'_> {
         match check() {
             Ok(()) => {
                 self.passed += 1;
-                println!("ok      {name} ({:.1} s)", begun.elapsed().as_secs_f32());
+                println!("ok      {name} ({})", seconds(begun));
             }
             Err(error) => {
                 self.failed += 1;
@@ -132,7 +167,7 @@ fn play_stories(machine: &mut VfioMachine, tally: &mut Tally<'_>) {
         }
         stage.close()
     });
-    let took = begun.elapsed().as_secs_f32();
+    let took = seconds(begun);
     tally.play(&format!("the stories leave nothing, {took:.1} s in all"), || played);
 }
 

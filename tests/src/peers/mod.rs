@@ -55,6 +55,11 @@ impl<K: Kernel> Bare<K> {
         self.container
     }
 
+    /// The group.
+    pub const fn group(&self) -> GroupFd {
+        self.group
+    }
+
     /// `TCE_CREATE`.
     pub fn create(&mut self, page_shift: u32, size: Bytes, levels: u32) -> Reply<Iova> {
         self.kernel.create(self.container, CreateCall { page_shift, size, levels })

@@ -150,5 +150,6 @@ const fn cause_number(cause: EndCause) -> u64 {
         EndCause::GroupLeft(_) => 5,
         EndCause::LastGroupLeft(GroupNumber(0)) => 6,
         EndCause::LastGroupLeft(_) => 7,
+        EndCause::NotTakenByGuest => 8,
     }
 }
