@@ -99,9 +99,10 @@ pub enum LeaseRefusal {
     /// It is for a group that is not in the container.
     #[error("group {0} is not attached: a lease is for groups of its container")]
     NoGroup(GroupNumber),
-    /// No device of one of its groups is open.
+    /// No device of a group of the container is open.
     #[error(
-        "no device of group {0} is open, so the kernel could take the group away without a word: open one first"
+        "no device of group {0} is open, so the kernel could take the group away without a word, and with it what is \
+         mapped for others: open one first"
     )]
     Unwatched(GroupNumber),
     /// It is on its way to another window.

@@ -27,12 +27,23 @@ impl<M: Machine> Session<'_, M> {
         for group in &groups {
             self.check_there(*group)?;
             self.engine.attach(*group).map_err(|error| self.explain_group(*group, error))?;
-        }
-        for (group, address) in devices {
-            let opened = self.engine.open_device(group, address);
-            opened.map_err(|error| Failure::from(error).at(format!("device {address}")))?;
+            let named = devices.iter().filter(|(of, _)| of == group).map(|(_, it)| it.to_string());
+            let mut open: Vec<String> = named.collect();
+            if open.is_empty() {
+                open.extend(self.any_device(*group));
+            }
+            for address in open {
+                let opened = self.engine.open_device(*group, &address);
+                opened.map_err(|error| Failure::from(error).at(format!("device {address}")))?;
+            }
         }
         Ok(groups)
+    }
+
+    /// A device that is ours, of a group of which the job names none: open, it keeps the group from vanishing.
+    fn any_device(&self, group: GroupNumber) -> Option<String> {
+        let devices = self.machine.devices_of(group).into_iter();
+        devices.filter(GroupDevice::is_bound).map(|device| device.address).next()
     }
 
     /// Says which devices there are, where the one that the job names is not.

@@ -16,7 +16,9 @@ use super::{
 pub use parting::Restored;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a group. The first one brings the backend into being.
+    /// Attaches a group. The first one brings the backend into being. Until a device of it is open
+    /// ([`Engine::open_device`]) the kernel can take it away without a word, and clear what is mapped for others; so open
+    /// one at once. New leases wait for that.
     ///
     /// # Errors
     /// [`GroupRefusal`] if it cannot be attached, [`Error::Fault`] if the kernel fails a call; the container is as it
@@ -37,6 +39,12 @@ impl<K: Kernel> Engine<K> {
             let _ = self.calls.close(fd.fd(), "group");
         }
         attached
+    }
+
+    /// The attached groups, the eldest first, and how many devices of each are open.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupNumber, usize)> {
+        let groups = self.backend().into_iter().flat_map(|backend| &backend.groups);
+        groups.map(|group| (group.number, group.devices.len()))
     }
 
     fn attach_open(&mut self, fd: GroupFd, number: GroupNumber) -> Result<(), Error> {

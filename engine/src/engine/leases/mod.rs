@@ -97,7 +97,8 @@ impl<K: Kernel> Engine<K> {
         Ok(LeaseGrant { request, claim, run })
     }
 
-    /// A lease is for groups that cannot leave without a word, which is what an open device is for.
+    /// A lease is for groups of its container, none of which can leave without a word: one that did would take the
+    /// mappings of all. That is what an open device is for.
     fn pin_to_groups(&self, request: &mut LeaseRequest) -> Result<(), Error> {
         let attached = &self.backend()?.groups;
         if request.groups.is_empty() {
@@ -105,14 +106,14 @@ impl<K: Kernel> Engine<K> {
         }
         request.groups.sort_unstable();
         request.groups.dedup();
-        for number in &request.groups {
-            let group = attached.iter().find(|group| group.number == *number);
-            let group = group.ok_or(LeaseRefusal::NoGroup(*number))?;
-            if group.devices.is_empty() {
-                return Err(LeaseRefusal::Unwatched(*number).into());
-            }
+        let is_there = |number: &GroupNumber| attached.iter().any(|group| group.number == *number);
+        if let Some(missing) = request.groups.iter().find(|number| !is_there(number)) {
+            return Err(LeaseRefusal::NoGroup(*missing).into());
         }
-        Ok(())
+        match attached.iter().find(|group| group.devices.is_empty()) {
+            Some(group) => Err(LeaseRefusal::Unwatched(group.number).into()),
+            None => Ok(()),
+        }
     }
 
     /// A sub-lease has no more than its parent has left.

@@ -6,16 +6,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tce_engine::{
-    Engine, Error, LeaseRequest, WindowState,
+    Engine, WindowState,
     addr::Bytes,
-    facts::Slot,
     kernel::{GroupNumber, Kernel},
-    lease::{EndCause, Lease, LeaseId, LeaseRefusal, LeaseState},
-    window::{Generation, WindowId},
+    lease::{EndCause, Lease, LeaseId, LeaseState},
 };
 use tce_sim::{MappedRun, TceAccess};
-
-use crate::bench::request;
 
 use super::{
     operation::{Group, Holder},
@@ -38,14 +34,12 @@ pub(crate) enum Membership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct View([u64; 2]);
 
-/// What an engine says of a group: a request for a lease that is for it alone.
+/// What an engine says of a group.
 pub(crate) fn membership<K: Kernel>(engine: &Engine<K>, group: GroupNumber) -> Membership {
-    let no_window = WindowId { slot: Slot::Zero, generation: Generation::default() };
-    let request = request(no_window, Bytes::new(1));
-    match engine.grant_lease(LeaseRequest { groups: vec![group], ..request }) {
-        Err(Error::NoBackend | Error::Lease(LeaseRefusal::NoGroup(_))) => Membership::Absent,
-        Err(Error::Lease(LeaseRefusal::Unwatched(_))) => Membership::Unwatched,
-        _ => Membership::Watched,
+    match engine.groups().find(|(number, _)| *number == group) {
+        None => Membership::Absent,
+        Some((_, 0)) => Membership::Unwatched,
+        Some(_) => Membership::Watched,
     }
 }
 
