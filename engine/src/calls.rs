@@ -5,27 +5,17 @@ use crate::{
     errno::Errno,
     fault::{Call, CallCounts, Fault, Operation},
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceSpace, EventFd, Extension, Fd,
+        ContainerFd, CreateCall, DescriptorKind, DeviceFd, EehOperation, EventFd, Extension, Fd,
         GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd, Kernel, KvmVfioFd,
         LockedMemory, MapCall, MemoryRange, Raw, SpaprInfo, SystemFacts, UnmapCall, VmFd,
     },
 };
 
-/// PCI configuration space: the command register, 16 bits.
-const COMMAND_REGISTER: u64 = 4;
-/// Command register: the device answers accesses to its memory regions.
-const MEMORY_SPACE: u16 = 1 << 1;
-/// Command register: the device may start transfers.
-const BUS_MASTER: u16 = 1 << 2;
-/// Command register: bits that are zero in every device that answers.
-const ALWAYS_ZERO: u16 = 0xf800;
+mod command;
+mod device;
 
-/// Whether a device may start transfers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BusMaster {
-    On,
-    Off,
-}
+pub(crate) use command::Line;
+pub(crate) use device::{Abilities, DeviceRef, FunctionReset};
 
 pub(crate) struct Calls<K> {
     kernel: K,
@@ -242,39 +232,23 @@ impl<K: Kernel> Calls<K> {
         check(raw, || Call::WatchRequests(address.to_owned()))
     }
 
-    /// Lets a device start transfers, or not, and reads back that it took effect. A device that does not answer, since
-    /// its PE is frozen or it is gone, starts none: it is off.
-    pub(crate) fn set_bus_master(
-        &mut self,
-        device: DeviceFd,
-        address: &str,
-        wanted: BusMaster,
-    ) -> Result<(), Fault> {
-        let failed = |errno| fault(Call::CommandRegister(address.to_owned()), errno);
-        let old = self.command(device).map_err(failed)?;
-        if old & ALWAYS_ZERO == ALWAYS_ZERO {
-            return match wanted {
-                BusMaster::Off => Ok(()),
-                BusMaster::On => Err(failed(Errno::EIO)),
-            };
+    /// `VFIO_EEH_PE_GET_STATE`: the state is what the call returns.
+    pub(crate) fn pe_state(&mut self, container: ContainerFd) -> Result<i32, Fault> {
+        self.counts.add(Operation::Query);
+        match self.kernel.eeh(container, EehOperation::GetState) {
+            Raw::Returned(value) => Ok(value),
+            result => Err(Fault { call: Call::Eeh(EehOperation::GetState), result }),
         }
-        let new = match wanted {
-            BusMaster::On => old | BUS_MASTER | MEMORY_SPACE,
-            BusMaster::Off => old & !BUS_MASTER,
-        };
-        self.counts.add(Operation::DeviceAccess);
-        self.kernel
-            .write_device(device, DeviceSpace::Config, COMMAND_REGISTER, &new.to_le_bytes())
-            .map_err(failed)?;
-        let now = self.command(device).map_err(failed)?;
-        if now & BUS_MASTER == new & BUS_MASTER { Ok(()) } else { Err(failed(Errno::EIO)) }
     }
 
-    fn command(&mut self, device: DeviceFd) -> Result<u16, Errno> {
+    /// Any other operation of EEH, on every group of the container.
+    pub(crate) fn eeh(
+        &mut self,
+        container: ContainerFd,
+        operation: EehOperation,
+    ) -> Result<(), Fault> {
         self.counts.add(Operation::DeviceAccess);
-        let mut bytes = [0; 2];
-        self.kernel.read_device(device, DeviceSpace::Config, COMMAND_REGISTER, &mut bytes)?;
-        Ok(u16::from_le_bytes(bytes))
+        check(self.kernel.eeh(container, operation), || Call::Eeh(operation))
     }
 
     /// Makes a call and tells what it charged. Fails only if the call was not made.

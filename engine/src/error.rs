@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     addr::Bytes,
     fault::Fault,
+    freeze::FreezeRefusal,
     growth::GrowthRefusal,
     guest::LoanRefusal,
     iova::AddressRefusal,
@@ -23,7 +24,8 @@ use crate::{
 /// cannot be. They come before any call is made for it, but for what only the kernel can tell: that a group is not
 /// viable or has no backend for us, that a window came to lie elsewhere ([`LayoutRefusal::Unreachable`]), and that a
 /// partition's firmware has less than was asked for ([`LayoutRefusal::FirmwareHasLess`]; whatever a window's fallback is
-/// refused for comes after that too).
+/// refused for comes after that too), that a device does not answer ([`DeviceRefusal::Silent`]), and what state PEs are in
+/// ([`FreezeRefusal`]).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// The container has no group, so it has no backend: no windows, no regions, no leases.
@@ -32,6 +34,12 @@ pub enum Error {
     /// A group cannot be attached or detached.
     #[error(transparent)]
     Group(#[from] GroupRefusal),
+    /// A device cannot be reset.
+    #[error(transparent)]
+    Device(#[from] DeviceRefusal),
+    /// The PEs' state cannot be told, or they cannot be recovered.
+    #[error(transparent)]
+    Freeze(#[from] FreezeRefusal),
     /// A layout cannot be made.
     #[error(transparent)]
     Layout(#[from] LayoutRefusal),
@@ -135,6 +143,29 @@ pub enum GroupRefusal {
     /// There are no others to part from.
     #[error("group {0} is the container's last: detach it, which ends every lease")]
     LastGroup(GroupNumber),
+}
+
+/// Why a device is not reset, which it has to be before its next holder.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeviceRefusal {
+    /// Neither the function nor its PE can be reset.
+    #[error(
+        "{address} may still hold what another holder left in it, and can be reset neither by itself nor with its PE: \
+         close it and open it anew (detach its group and attach it again), upon which the kernel resets what it can"
+    )]
+    NoReset {
+        /// The device's PCI address.
+        address: String,
+    },
+    /// It does not answer, so a reset of its function would tell nothing.
+    #[error(
+        "{address} does not answer, so it cannot be reset: its PE is frozen, which a recovery ends, or it is gone, and \
+         its group has to leave"
+    )]
+    Silent {
+        /// The device's PCI address.
+        address: String,
+    },
 }
 
 /// Why a batch is not applied.

@@ -8,7 +8,8 @@ use crate::{
     addr::Iova,
     errno::Errno,
     kernel::{
-        CreateCall, Extension, GroupNumber, GuestTableCall, MapCall, MemoryRange, Raw, UnmapCall,
+        CreateCall, EehOperation, Extension, GroupNumber, GuestTableCall, InterruptKind, MapCall,
+        MemoryRange, Raw, UnmapCall,
     },
 };
 
@@ -17,11 +18,12 @@ use crate::{
 pub enum Operation {
     /// Opening, asking for or closing descriptors.
     Descriptor,
-    /// `VFIO_CHECK_EXTENSION`, `VFIO_GROUP_GET_STATUS`, `VFIO_IOMMU_SPAPR_TCE_GET_INFO`, reading events.
+    /// `VFIO_CHECK_EXTENSION`, `VFIO_GROUP_GET_STATUS`, `VFIO_IOMMU_SPAPR_TCE_GET_INFO`, what a device can do, the state
+    /// of PEs, reading events.
     Query,
     /// `VFIO_GROUP_SET_CONTAINER`, `VFIO_SET_IOMMU`, `VFIO_GROUP_UNSET_CONTAINER`.
     Attach,
-    /// Reading or writing a device's registers, and what its interrupts do.
+    /// Reading or writing a device's registers, what its interrupts do, resets of it or of its PE.
     DeviceAccess,
     /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
     Register,
@@ -142,8 +144,28 @@ pub enum Call {
     ReadEvent,
     /// `VFIO_DEVICE_SET_IRQS` of the request event.
     WatchRequests(String),
+    /// `VFIO_DEVICE_GET_INFO`.
+    DeviceInfo(String),
+    /// `VFIO_DEVICE_GET_IRQ_INFO`.
+    InterruptInfo {
+        /// Of which device.
+        device: String,
+        /// Of which kind.
+        kind: InterruptKind,
+    },
+    /// `VFIO_DEVICE_SET_IRQS` without data, which takes interrupts off.
+    DisableInterrupts {
+        /// Of which device.
+        device: String,
+        /// Of which kind.
+        kind: InterruptKind,
+    },
     /// Reading or writing the PCI command register.
     CommandRegister(String),
+    /// `VFIO_DEVICE_RESET`.
+    ResetDevice(String),
+    /// `VFIO_EEH_PE_OP`.
+    Eeh(EehOperation),
     /// Reading the process's locked memory.
     LockedMemory,
     /// `VFIO_IOMMU_SPAPR_REGISTER_MEMORY`.
@@ -183,11 +205,19 @@ impl Call {
             | Self::Close(_)
             | Self::OpenEvent
             | Self::LockedMemory => Operation::Descriptor,
-            Self::CheckExtension(_) | Self::GroupStatus(_) | Self::Info | Self::ReadEvent => {
-                Operation::Query
-            }
+            Self::CheckExtension(_)
+            | Self::GroupStatus(_)
+            | Self::Info
+            | Self::DeviceInfo(_)
+            | Self::InterruptInfo { .. }
+            | Self::Eeh(EehOperation::GetState)
+            | Self::ReadEvent => Operation::Query,
             Self::SetContainer(_) | Self::UnsetContainer(_) | Self::SetIommu => Operation::Attach,
-            Self::CommandRegister(_) | Self::WatchRequests(_) => Operation::DeviceAccess,
+            Self::CommandRegister(_)
+            | Self::WatchRequests(_)
+            | Self::DisableInterrupts { .. }
+            | Self::ResetDevice(_)
+            | Self::Eeh(_) => Operation::DeviceAccess,
             Self::Register(_) => Operation::Register,
             Self::Unregister(_) => Operation::Unregister,
             Self::Create(_) => Operation::Create,
@@ -233,7 +263,16 @@ impl fmt::Display for Call {
             Self::WatchRequests(address) => {
                 write!(f, "VFIO_DEVICE_SET_IRQS of the request event of {address}")
             }
+            Self::DeviceInfo(address) => write!(f, "VFIO_DEVICE_GET_INFO of {address}"),
+            Self::InterruptInfo { device, kind } => {
+                write!(f, "VFIO_DEVICE_GET_IRQ_INFO of {kind} of {device}")
+            }
+            Self::DisableInterrupts { device, kind } => {
+                write!(f, "VFIO_DEVICE_SET_IRQS, which takes {kind} of {device} off,")
+            }
             Self::CommandRegister(address) => write!(f, "the command register of {address}"),
+            Self::ResetDevice(address) => write!(f, "VFIO_DEVICE_RESET of {address}"),
+            Self::Eeh(operation) => operation.fmt(f),
             Self::LockedMemory => f.write_str("reading the locked memory of the process"),
             Self::Register(range) => memory(f, "VFIO_IOMMU_SPAPR_REGISTER_MEMORY", range),
             Self::Unregister(range) => memory(f, "VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY", range),
@@ -305,6 +344,9 @@ impl Fault {
             }
             (Call::SetContainer(_), Errno::EPERM | Errno::EBUSY) => {
                 Some("another driver owns DMA of a device of this group; `tce doctor` shows which")
+            }
+            (Call::ResetDevice(_), Errno::EAGAIN) => {
+                Some("something else was busy with the device: try again")
             }
             (Call::Register(_) | Call::Create(_), Errno::ENOMEM) => Some(
                 "raise the locked-memory limit (`ulimit -l`, LimitMEMLOCK= in systemd), or free memory",

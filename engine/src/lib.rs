@@ -18,6 +18,7 @@ pub mod errno;
 pub mod error;
 pub mod facts;
 pub mod fault;
+pub mod freeze;
 pub mod geometry;
 pub mod growth;
 pub mod guest;

@@ -182,7 +182,7 @@ impl From<MachineError> for Failure {
 
 fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Group(_) => Exit::Machine,
+        Error::Group(_) | Error::Device(_) | Error::Freeze(_) => Exit::Machine,
         Error::Region(RegionRefusal::LockedMemory { .. })
         | Error::Layout(LayoutRefusal::LockedMemory { .. }) => Exit::LockedMemory,
         Error::Fault(fault) => match (&fault.call, fault.errno()) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     addr::{Bytes, PageShift, Pages},
     facts::{ContainerFacts, Slot},
-    kernel::{DeviceFd, EventFd, Fd, GroupFd, GroupNumber},
+    kernel::{EventFd, Fd, GroupFd, GroupNumber},
     layout::{Layouts, SlotUse},
     lease::LeaseId,
     region::RegionId,
@@ -13,13 +13,7 @@ use crate::{
     window::{Claim, Origin, Run, Window, WindowId},
 };
 
-use super::{ChargeSubject, guests::Link};
-
-/// An open device of a group.
-pub(super) struct Device {
-    pub(super) address: String,
-    pub(super) fd: DeviceFd,
-}
+use super::{ChargeSubject, devices::Device, freeze::Freeze, guests::Link};
 
 /// An attached group. Its device descriptors keep it from vanishing without a word.
 pub(super) struct Group {
@@ -124,12 +118,14 @@ pub(super) struct Backend {
     pub(super) groups: Vec<Group>,
     pub(super) slots: [SlotState; 2],
     pub(super) link: Option<Link>,
+    pub(super) freeze: Freeze,
 }
 
 impl Backend {
     pub(super) fn new(facts: ContainerFacts, group: Group) -> Self {
         let slots = [SlotState::Default(Made::AtFirstUse), SlotState::Free];
-        Self { facts, groups: vec![group], slots, link: None }
+        let freeze = Freeze::default();
+        Self { facts, groups: vec![group], slots, link: None, freeze }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Fd> {
@@ -141,6 +137,16 @@ impl Backend {
 
     pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
         self.groups.iter().flat_map(|group| &group.devices)
+    }
+
+    pub(super) fn devices_mut(&mut self) -> impl Iterator<Item = &mut Device> {
+        self.groups.iter_mut().flat_map(|group| &mut group.devices)
+    }
+
+    /// An open device of a group.
+    pub(super) fn device(&mut self, group: GroupNumber, address: &str) -> Option<&mut Device> {
+        let group = self.groups.iter_mut().find(|it| it.number == group)?;
+        group.devices.iter_mut().find(|device| device.address == address)
     }
 
     pub(super) fn windows(&self) -> impl Iterator<Item = &WindowState> {

@@ -1,12 +1,13 @@
 //! The engine: one owner of one container.
 //!
-//! Its parts, by what they do: `groups` (authority comes and goes), `devices` (watched and made quiet), `memory` (regions), `windows` (layouts become
+//! Its parts, by what they do: `groups` (authority comes and goes), `devices` (watched, made quiet, reset), `freeze` (PEs that EEH froze), `memory` (regions), `windows` (layouts become
 //! windows), `leases` (rights to ranges of windows), `batch` (edits become calls), `ledger` (what is mapped, noted).
 
 mod backend;
 mod batch;
 mod deferred;
 mod devices;
+mod freeze;
 mod groups;
 mod growth;
 mod guests;

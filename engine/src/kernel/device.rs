@@ -1,5 +1,7 @@
 //! What a VFIO device tells of itself, and its interrupts.
 
+use std::fmt;
+
 /// `VFIO_DEVICE_GET_INFO`'s answer (`struct vfio_device_info`), as far as it is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -40,5 +42,15 @@ impl InterruptKind {
             Self::Msi => 1,
             Self::Msix => 2,
         }
+    }
+}
+
+impl fmt::Display for InterruptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intx => "INTx",
+            Self::Msi => "MSI",
+            Self::Msix => "MSI-X",
+        })
     }
 }

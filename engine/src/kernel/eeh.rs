@@ -1,5 +1,7 @@
 //! Enhanced error handling.
 
+use std::fmt;
+
 /// `VFIO_EEH_PE_OP`'s operation, but for error injection, which is [`InjectedError`]'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EehOperation {
@@ -57,6 +59,22 @@ impl EehOperation {
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.number() == number)
+    }
+}
+
+impl fmt::Display for EehOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disable => "VFIO_EEH_PE_DISABLE",
+            Self::Enable => "VFIO_EEH_PE_ENABLE",
+            Self::UnfreezeIo => "VFIO_EEH_PE_UNFREEZE_IO",
+            Self::UnfreezeDma => "VFIO_EEH_PE_UNFREEZE_DMA",
+            Self::GetState => "VFIO_EEH_PE_GET_STATE",
+            Self::ResetDeactivate => "VFIO_EEH_PE_RESET_DEACTIVATE",
+            Self::ResetHot => "VFIO_EEH_PE_RESET_HOT",
+            Self::ResetFundamental => "VFIO_EEH_PE_RESET_FUNDAMENTAL",
+            Self::Configure => "VFIO_EEH_PE_CONFIGURE",
+        })
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn of(error: &Error) -> Option<String> {
         Error::Layout(LayoutRefusal::FirmwareHasLess { .. }) => Some(
             "in the job, give [windows] a `fallback`, or tell the most TCEs in [platform] as `dynamic-tces`",
         ),
-        Error::Edit(_)
+        Error::Device(_)
+        | Error::Freeze(_)
+        | Error::Edit(_)
         | Error::Layout(_)
         | Error::Growth(_)
         | Error::Loan(_)

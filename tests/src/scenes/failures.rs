@@ -202,6 +202,8 @@ pub fn what_cannot_be_put_back_is_quarantined<M: Machine>(stage: &mut Stage<'_, 
     let (lease, Claim { start: again, .. }) = stage.lease(window, size, Unmapping::Strict)?;
     ensure!(again == start, "the new lease is not where the old one was");
     stage.apply(lease, &[other.map_all(start)], TceCalls { map: 1, unmap: 0 })?;
+    // The device was reset with the last lease.
+    stage.load_stamp(start, other.at(Bytes::ZERO))?;
     stage.leads(start, other.at(Bytes::ZERO)).context("under a new lease")?;
     Ok(())
 }

@@ -15,8 +15,9 @@ use crate::{
 use super::super::{Engine, backend::WindowState};
 
 impl<K: Kernel> Engine<K> {
-    /// Takes a lease back, and its sub-leases: devices quiet first, then its TCEs. The devices stay quiet;
-    /// [`Engine::resume_devices`] lets them go on for the leases that remain. Revoking again what is revoked already
+    /// Takes a lease back, and its sub-leases: devices quiet first, then its TCEs. With the last lease devices are reset
+    /// in between, where they can be. They stay quiet; [`Engine::resume_devices`] lets them go on for the leases that
+    /// remain. Revoking again what is revoked already
     /// changes nothing.
     ///
     /// # Errors
@@ -76,6 +77,7 @@ impl<K: Kernel> Engine<K> {
         all.extend(live);
         all.extend(self.cut_guest(&all)?);
         self.quiesce_devices()?;
+        self.reset_after_last_lease()?;
         all.into_iter().try_for_each(|id| self.finish_lease(id))
     }
 

@@ -86,7 +86,8 @@ impl<K: Kernel> Engine<K> {
     /// Checks a lease and finds room for it.
     ///
     /// # Errors
-    /// [`LeaseRefusal`]; [`Error::NoBackend`].
+    /// [`LeaseRefusal`]; [`Error::NoBackend`]; [`DeviceRefusal::NoReset`](crate::error::DeviceRefusal::NoReset) if no
+    /// lease is there, and a device that another holder has used cannot be reset.
     pub fn grant_lease(&self, mut request: LeaseRequest) -> Result<LeaseGrant, Error> {
         self.pin_to_groups(&mut request)?;
         let LeasePart { claim, run, .. } =
@@ -94,6 +95,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(parent) = request.parent {
             self.check_parent(parent, &request, run)?;
         }
+        self.way_to_next(&request.holder)?;
         Ok(LeaseGrant { request, claim, run })
     }
 
@@ -136,10 +138,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Makes a lease of a grant.
+    /// Makes a lease of a grant. If no other is there, devices that another holder has used, and that could not be reset
+    /// when its last lease ended, are reset before.
     ///
     /// # Errors
-    /// [`LeaseRefusal`] if things changed since it was granted, [`LeaseRefusal::TooMany`].
+    /// [`LeaseRefusal`] if things changed since it was granted, [`LeaseRefusal::TooMany`]. [`Error::Device`],
+    /// [`Error::Freeze`] or [`Error::Fault`] if a device was not reset: there is no lease then, and devices stay quiet.
     pub fn lease(&mut self, grant: LeaseGrant) -> Result<LeaseId, Error> {
         // An end that nobody took notice of counts as a lease, which bounds these too.
         if self.leases.live().count() + self.events.ends() >= LEASES_MAX {
@@ -148,8 +152,9 @@ impl<K: Kernel> Engine<K> {
         // Granting again is cheap, and then a grant that was kept for too long does no harm.
         let request = LeaseRequest { at: Some(grant.claim.start), ..grant.request };
         let LeaseGrant { request, claim, run } = self.grant_lease(request)?;
+        self.ready_devices(&request.holder)?;
         let lease = Lease {
-            holder: request.holder,
+            holder: request.holder.clone(),
             parts: vec![LeasePart { window: request.window, claim, run, tces: 0 }],
             access: request.access,
             quota: request.quota,
@@ -172,6 +177,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(parent) = request.parent {
             self.leases.get_mut(parent).sublet.add(sublet);
         }
+        self.note_holder(request.holder);
         Ok(id)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use tce_engine::{
     Engine, Error,
     addr::{Bytes, HostAddr, PageShift},
-    error::GroupRefusal,
+    error::{DeviceRefusal, GroupRefusal},
     kernel::{ContainerFd, GroupNumber},
     layout::LayoutRefusal,
     lease::{EndCause, LeaseId, News},
@@ -248,7 +248,13 @@ pub(crate) const fn must_make_no_call(error: &Error) -> bool {
         | Error::Lease(_)
         | Error::Growth(_)
         | Error::Addresses(_)
-        | Error::Edit(_) => true,
-        Error::Fault(_) | Error::Batch(_) | Error::Registration(_) | Error::Parting(_) => false,
+        | Error::Edit(_)
+        | Error::Device(DeviceRefusal::NoReset { .. }) => true,
+        Error::Fault(_)
+        | Error::Batch(_)
+        | Error::Registration(_)
+        | Error::Parting(_)
+        | Error::Device(DeviceRefusal::Silent { .. })
+        | Error::Freeze(_) => false,
     }
 }
