@@ -26,10 +26,7 @@ use tce_example_vmm::vmm::{Passed, Seen, Way};
 use tce_host::{decide::Policies, policy::Compiler, report::Report};
 use tce_tests::{
     bench::{self, Scale},
-    crash::{
-        kills::{self, BUSY},
-        phase::Board,
-    },
+    crash::{self, kills::BUSY},
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
@@ -48,8 +45,6 @@ const OUT: &str = "/lab/out";
 const BENCH: &str = "bench";
 /// The word for killing.
 const KILLS: &str = "kills";
-/// The seed of the kills' instants where none is given.
-const KILLS_SEED: u64 = 5;
 /// An emulated machine takes microseconds for each TCE.
 const BENCH_SCALE: Scale = Scale { tces: 1 << 14, rounds: 7 };
 
@@ -58,9 +53,9 @@ fn main() -> ExitCode {
     let words_str: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words_str[..] {
         [BENCH] => measure(),
-        [KILLS, count] => kill(count, None),
-        [KILLS, count, seed] => kill(count, Some(seed)),
-        [BUSY, seed, board] => be_busy(seed, board),
+        [KILLS, count] => crash::kill(count, None),
+        [KILLS, count, seed] => crash::kill(count, Some(seed)),
+        [BUSY, seed, board] => crash::be_busy(seed, board),
         _ => play_suite(&words),
     };
     match done {
@@ -85,24 +80,6 @@ fn measure() -> Result<()> {
     let mut machine = VfioMachine::open()?;
     let name = format!("on the kernel of this machine ({})", kind(&machine));
     bench::run(&mut machine, &name, BENCH_SCALE)
-}
-
-/// Kills a busy process, which must leave nothing.
-fn kill(count: &str, seed: Option<&str>) -> Result<()> {
-    let count = count.parse().with_context(|| format!("{count} is no number of kills"))?;
-    let seed = seed.map_or(Ok(KILLS_SEED), |seed| number(seed, "seed"))?;
-    let mut machine = VfioMachine::open()?;
-    kills::run(&mut machine, count, seed).map(drop)
-}
-
-/// Is the process that is killed.
-fn be_busy(seed: &str, board: &str) -> Result<()> {
-    let board = Board::open(Path::new(board)).with_context(|| board.to_owned())?;
-    kills::be_busy(&mut VfioMachine::open()?, number(seed, "seed")?, &board)
-}
-
-fn number(word: &str, what: &str) -> Result<u64> {
-    word.parse().with_context(|| format!("{word} is no {what}"))
 }
 
 type Check = (String, Box<dyn Fn(&mut VfioMachine) -> Result<()>>);

@@ -82,10 +82,19 @@ impl<K: Kernel> Engine<K> {
         let left = self.detach_tables().map_err(Error::from);
         let left = left.and_then(|()| self.leave_others(group, memory));
         // Whatever has happened, the guest gets its leases again.
+        let given_back = self.give_back();
+        // What is lost matters more than what can be called again.
+        left.and_then(|restored| given_back.map(|()| restored))
+    }
+
+    /// Gives KVM what it had, and ends what it does not take.
+    fn give_back(&mut self) -> Result<(), Error> {
         let lost = self.reattach()?;
+        if lost.is_empty() {
+            return Ok(());
+        }
         self.quiesce_devices()?;
-        lost.into_iter().try_for_each(|id| self.finish_lease(id))?;
-        left
+        lost.into_iter().try_for_each(|id| self.finish_lease(id))
     }
 
     fn leave_others(
