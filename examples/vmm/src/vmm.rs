@@ -123,7 +123,10 @@ pub fn run<M: Machine>(
     say("revoked", "the same hypercall is refused, and the device reaches nothing".to_owned());
     let seen = vmm.close(&mut kernel)?;
     machine.borrow_mut().free(range)?;
-    say("closed", format!("{} of locked memory left, {} exits", seen.left, seen.exits));
+    say(
+        "closed",
+        format!("{} of locked memory left; hypercalls that came here: {}", seen.left, seen.exits),
+    );
     Ok(seen)
 }
 

@@ -85,8 +85,10 @@ fn play<M: Machine>(
             engine.detach(first.group)?;
             tell(Phase::Attach)?;
         }
-        seats.iter().try_for_each(|seat| engine.attach(seat.group))?;
-        engine.open_device(first.group, &first.address)?;
+        for seat in &seats {
+            engine.attach(seat.group)?;
+            engine.open_device(seat.group, &seat.address)?;
+        }
         live(&mut engine, first.group, memories, dice, tell)?;
         tell(Phase::TakeDown)?;
     }
