@@ -282,6 +282,9 @@ fn a_sub_lease_is_placed_where_its_parent_has_nothing() {
     }
     let mut addresses =
         bench.engine.lease_addresses(parent.lease, parent.window).expect("it is there");
+    let at = Some(parent.iova(2));
+    let refused = bench.try_lease(LeaseRequest { at, ..wanted(2) });
+    assert!(matches!(refused, Err(Error::Lease(LeaseRefusal::NoRoom { .. }))), "it is mapped");
     // 2 are mapped, 84 sublet.
     assert_eq!(addresses.free(), Bytes::new((256 - 2 - 60 - 16 - 8) * PAGE));
     addresses.take_at(part.claim).expect_err("it is sublet");
@@ -323,6 +326,24 @@ fn a_lease_does_not_shrink_away_from_under_its_sub_leases() {
         .engine
         .extend_lease(parent.lease, parent.window, None, Bytes::new(PAGE))
         .expect_err("divided");
+    bench.close();
+}
+
+#[test]
+fn quotas_change_within_what_there_is_to_share() {
+    let quota = Quota { tces: 40, edits_per_second: rate(10), ..Quota::NONE };
+    let (mut bench, parent, part) = divided(quota);
+    let more =
+        |term| Err(Error::Lease(LeaseRefusal::MoreThanParent { parent: parent.lease, term }));
+    // The parent uses 25, so 15 are left for a part whose range would hold 16.
+    bench.engine.set_quota(part.lease, Quota { tces: 8, ..quota }).expect("it is less");
+    bench.apply(&parent, &[parent.map(0, 25, 0)]);
+    assert_eq!(bench.engine.set_quota(part.lease, quota), more(Term::Tces));
+    let faster = Quota { tces: 15, edits_per_second: rate(11), ..quota };
+    assert_eq!(bench.engine.set_quota(part.lease, faster), more(Term::Edits));
+    bench.engine.set_quota(part.lease, Quota { tces: 15, ..quota }).expect("they are there");
+    let slower = Quota { edits_per_second: rate(9), ..quota };
+    assert_eq!(bench.engine.set_quota(parent.lease, slower), more(Term::Edits));
     bench.close();
 }
 

@@ -165,9 +165,13 @@ fn any_memory() -> impl Strategy<Value = Memory> {
         prop_oneof![3 => Just(None), 1 => (0u64..40).prop_map(|n| Some(Bytes::new(n << 20)))];
     (prop::collection::vec(stretch, 1..5), [left_out.clone(), left_out], chunk)
         .prop_map(|(stretches, left_out, chunk)| Memory { stretches, left_out, chunk })
-        .prop_filter("chunks of gigabytes are many pieces", |memory| {
-            let has_gigabytes = memory.stretches.iter().any(|it| it.huge == Some(G1));
-            memory.chunk.is_none() || !has_gigabytes
+        .prop_filter("small chunks of much memory are too many pieces", |memory| {
+            let has = |huge| memory.stretches.iter().any(|it| it.huge == Some(huge));
+            match memory.chunk {
+                None => true,
+                Some(Bytes::ZERO) => !has(G1) && !has(M16),
+                Some(_) => !has(G1),
+            }
         })
 }
 
