@@ -12,7 +12,7 @@ use std::{
 };
 
 use tce_host::policy::{
-    BuiltIn, Compiler, Evaluator, Limits, LoadedPolicy, Runtime, engine_config, wit::PageQuestion,
+    BuiltIn, Compiler, Limits, LoadedPolicy, Runtime, ask, engine_config, wit::PageQuestion,
 };
 use wasmtime::{
     Engine, Store,
@@ -40,8 +40,9 @@ fn main() {
         }
     }
     let question = question();
+    let native = BuiltIn::default();
     let built_in = median(|| {
-        let _ = black_box(BuiltIn.select_pages(&question));
+        let _ = black_box(ask(&native, question.clone()));
     });
     println!("{:<12} {:<26} {:>12}", "native", "built-in", built_in.as_nanos());
 }
@@ -95,7 +96,7 @@ fn tight_fresh(compiler: Compiler) -> Duration {
     let policy = LoadedPolicy::from_file(&runtime, &tight(), Limits::default()).unwrap();
     let question = question();
     median(|| {
-        policy.select_pages(&question).result.unwrap().unwrap();
+        ask(&policy, question.clone()).result.unwrap().unwrap();
     })
 }
 
@@ -162,6 +163,8 @@ macro_rules! question {
                 regions: [(0, 1 << 20, 16), (1, 64 << 20, 21)]
                     .into_iter()
                     .map(|(id, size, backing)| wit::Region {
+                        name: format!("region-{id}"),
+                        hints: vec![],
                         id,
                         size,
                         backing,

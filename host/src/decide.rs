@@ -4,12 +4,7 @@ use thiserror::Error;
 
 use crate::{
     grant::Rejection,
-    policy::{
-        Answer, BuiltIn, Evaluation, Evaluator, Interface, LoadedPolicy,
-        wit::{
-            AdmitQuestion, PageChoice, PageQuestion, Refusal, Terms, WindowChoice, WindowQuestion,
-        },
-    },
+    policy::{Ask, Asked, BuiltIn, Evaluator, Interface, LoadedPolicy, ask, wit::Refusal},
     report::{DecisionEntry, Outcome, PolicyEntry},
 };
 
@@ -26,45 +21,6 @@ pub struct TwoForOne {
     first: String,
     second: String,
     point: Interface,
-}
-
-/// A question that a policy may answer with a refusal.
-pub trait Question {
-    /// An answer that is no refusal.
-    type Given;
-    /// The decision point that it belongs to.
-    const POINT: Interface;
-
-    /// Puts it to a policy.
-    fn ask(&self, policy: &dyn Evaluator) -> Evaluation<Answer<Self::Given>>;
-
-    /// Takes out what the operator set.
-    fn clear_settings(&mut self);
-}
-
-macro_rules! questions {
-    ($($question:ty: $point:ident, $function:ident, $given:ty;)+) => {
-        $(
-            impl Question for $question {
-                type Given = $given;
-                const POINT: Interface = Interface::$point;
-
-                fn ask(&self, policy: &dyn Evaluator) -> Evaluation<Answer<Self::Given>> {
-                    policy.$function(self)
-                }
-
-                fn clear_settings(&mut self) {
-                    self.settings.clear();
-                }
-            }
-        )+
-    };
-}
-
-questions! {
-    PageQuestion: PageSelection, select_pages, Vec<PageChoice>;
-    WindowQuestion: WindowSizing, size_windows, Vec<WindowChoice>;
-    AdmitQuestion: LeasePolicy, admit, Terms;
 }
 
 /// What came of a decision that was made.
@@ -97,7 +53,7 @@ impl Policies {
                 return Err(TwoForOne { first, second, point });
             }
         }
-        Ok(Self { components, built_in: BuiltIn })
+        Ok(Self { components, built_in: BuiltIn::default() })
     }
 
     /// The component that decides a point; without one, the built-in policy does.
@@ -112,11 +68,11 @@ impl Policies {
             name: policy.name().to_owned(),
             kind: "component".to_owned(),
             sha256: Some(policy.digest().to_string()),
-            decides: policy.interfaces().iter().map(|it| it.interface.to_string()).collect(),
+            decides: points(policy),
         });
         let open = Interface::ALL.into_iter().filter(|it| self.component_for(*it).is_none());
         let built_in = PolicyEntry {
-            name: self.built_in.name().to_owned(),
+            name: self.built_in.identity().name.clone(),
             kind: "built-in".to_owned(),
             sha256: None,
             decides: open.map(|point| point.to_string()).collect(),
@@ -131,24 +87,25 @@ impl Policies {
     ///
     /// The question has the operator's settings. They are meant for the components; the built-in policy sees them only
     /// where there is no component at all.
-    pub fn decide<Q: Question, G>(
+    pub fn decide<Q: Ask, G>(
         &self,
         about: &str,
         mut question: Q,
         mut check: impl FnMut(&Q, &Q::Given) -> Result<G, Rejection>,
         words: impl Fn(&Q::Given) -> String,
     ) -> Decided<G> {
-        let component = self.component_for(Q::POINT);
+        let point = Q::FUNCTION.interface();
+        let component = self.component_for(point);
         if component.is_none() && !self.components.is_empty() {
-            question.clear_settings();
+            question.set_settings(Vec::new());
         }
         let asked: &dyn Evaluator = component.map_or(&self.built_in, |policy| policy);
-        let first = question.ask(asked);
+        let first = ask(asked, question.clone());
         let mut entry = DecisionEntry {
-            point: Q::POINT.to_string(),
+            point: point.to_string(),
             about: about.to_owned(),
-            asked: asked.name().to_owned(),
-            decided_by: asked.name().to_owned(),
+            asked: asked.identity().name.clone(),
+            decided_by: asked.identity().name.clone(),
             outcome: Outcome::Granted,
             answer: String::new(),
             fuel: first.fuel,
@@ -157,15 +114,21 @@ impl Policies {
         let verdict = match judge(first, |answer| check(&question, answer), &words) {
             Judged::Broken { why, .. } if component.is_some() => {
                 entry.broken = Some(why);
-                self.built_in.name().clone_into(&mut entry.decided_by);
-                question.clear_settings();
-                let second = question.ask(&self.built_in);
+                entry.decided_by.clone_from(&self.built_in.identity().name);
+                question.set_settings(Vec::new());
+                let second = ask(&self.built_in, question.clone());
                 conclude(judge(second, |answer| check(&question, answer), &words), &mut entry)
             }
             judged => conclude(judged, &mut entry),
         };
         Decided { verdict, entry }
     }
+}
+
+/// The decision points of a policy.
+fn points(policy: &LoadedPolicy) -> Vec<String> {
+    let points = Interface::ALL.into_iter().filter(|point| policy.implements(*point));
+    points.map(|point| point.to_string()).collect()
 }
 
 /// An evaluation, judged.
@@ -176,11 +139,11 @@ enum Judged<G> {
 }
 
 fn judge<A, G>(
-    evaluation: Evaluation<Answer<A>>,
+    asked: Asked<A>,
     check: impl FnOnce(&A) -> Result<G, Rejection>,
     words: &impl Fn(&A) -> String,
 ) -> Judged<G> {
-    match evaluation.result {
+    match asked.result {
         Err(broken) => {
             let why = broken.to_string();
             Judged::Broken { rejection: Rejection::Nonsense(why.clone()), why }

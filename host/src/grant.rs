@@ -1,12 +1,14 @@
 //! From what a policy answers to what the engine may do. An answer is advice; what passes here and the engine's own
 //! check is a grant.
 
+use std::num::NonZeroU32;
+
 use tce_engine::{
     Error,
     addr::{Bytes, Iova, PageShift},
     facts::Slot,
     layout::{LayoutRefusal, Need, WindowChoice},
-    lease::Timestamp,
+    lease::{Quota, Timestamp},
 };
 use thiserror::Error as ThisError;
 
@@ -238,8 +240,24 @@ pub struct Terms {
     pub access: tce_engine::access::Access,
     /// The most TCEs that may be set at once.
     pub tces_max: u64,
+    /// The most memory that may be registered for it.
+    pub pinned_max: Option<Bytes>,
+    /// The most edits in a second.
+    pub edits_per_second: Option<NonZeroU32>,
     /// When it ends by itself.
     pub expires: Option<Timestamp>,
+}
+
+impl Terms {
+    /// What the lease may use.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        Quota {
+            tces: self.tces_max,
+            pinned: self.pinned_max,
+            edits_per_second: self.edits_per_second,
+        }
+    }
 }
 
 /// Checks an answer to `lease-policy`'s `admit`.
@@ -256,10 +274,20 @@ pub fn terms(question: &wit::AdmitQuestion, answer: &wit::Terms) -> Result<Terms
     if answer.tces_max == 0 || answer.tces_max > pages {
         return nonsense(format!("{} TCEs for a lease that has {pages}", answer.tces_max));
     }
+    let edits_per_second = answer.edits_per_second.map(NonZeroU32::new);
+    if edits_per_second == Some(None) {
+        return nonsense("0 edits in a second, which allows nothing");
+    }
     if let Some(at) = answer.expires.filter(|at| *at <= question.now) {
         return nonsense(format!("an end at {at}, when it is {} already", question.now));
     }
-    Ok(Terms { access, tces_max: answer.tces_max, expires: answer.expires.map(Timestamp) })
+    Ok(Terms {
+        access,
+        tces_max: answer.tces_max,
+        pinned_max: answer.pinned_max.map(Bytes::new),
+        edits_per_second: edits_per_second.flatten(),
+        expires: answer.expires.map(Timestamp),
+    })
 }
 
 #[cfg(test)]

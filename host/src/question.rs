@@ -12,7 +12,7 @@ use tce_engine::{
 };
 
 use crate::{
-    job::{IovaChoice, Job, LeasePlan},
+    job::{Hints, IovaChoice, Job, LeasePlan},
     policy::wit,
 };
 
@@ -77,11 +77,13 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
         regions: regions
             .map(|((region, backing), id)| wit::Region {
                 id,
+                name: region.name.clone(),
                 size: region.size.raw(),
                 backing: backing.raw(),
                 granule: region.granule.unwrap_or(*backing).raw(),
                 access: access(region.access),
                 at: region.at.map(|at| at.raw()),
+                hints: hints(&region.hints),
             })
             .collect(),
         growth: job.growth.saturating_add(spare(job)).raw(),
@@ -90,7 +92,7 @@ pub fn demand(job: &Job, backings: &[PageShift]) -> wit::Demand {
             IovaChoice::Holder => wit::IovaChoice::Holder,
             IovaChoice::Engine => wit::IovaChoice::Engine,
         },
-        hints: Vec::new(),
+        hints: hints(&job.hints),
     }
 }
 
@@ -140,15 +142,29 @@ fn is_alike(one: &Candidate, other: &Candidate) -> bool {
 
 /// What a lease of the job asks for, in a window with this page.
 #[must_use]
-pub fn lease_request(lease: &LeasePlan, size: Bytes, page: PageShift) -> wit::LeaseRequest {
+pub fn lease_request(
+    job: &Job,
+    lease: &LeasePlan,
+    size: Bytes,
+    page: PageShift,
+) -> wit::LeaseRequest {
+    let regions = lease.regions.iter().map(|index| job.regions[*index].size);
     wit::LeaseRequest {
         holder: lease.holder.name().to_owned(),
         size: size.raw(),
         access: access(lease.access),
         tces: lease.tces.unwrap_or(size.pages_up(page).raw()),
+        memory: regions.fold(Bytes::ZERO, Bytes::saturating_add).raw(),
         duration: lease.duration,
-        hints: Vec::new(),
+        hints: hints(&lease.hints),
     }
+}
+
+/// Hints, as policies know them.
+#[must_use]
+pub fn hints(hints: &Hints) -> Vec<wit::Hint> {
+    let list = hints.iter();
+    list.map(|(key, value)| wit::Hint { key: key.to_owned(), value: value.to_owned() }).collect()
 }
 
 /// What the operator set.

@@ -19,11 +19,13 @@ fn demand(memory: Bytes, backing: PageShift) -> wit::Demand {
     wit::Demand {
         regions: vec![wit::Region {
             id: 0,
+            name: "guest-ram".to_owned(),
             size: memory.raw(),
             backing: backing.raw(),
             granule: backing.raw(),
             access: wit::Access::ReadWrite,
             at: None,
+            hints: Vec::new(),
         }],
         growth: 0,
         device_mask: u64::MAX,

@@ -27,11 +27,13 @@ fn facts() -> wit::ContainerFacts {
 fn demand() -> wit::Demand {
     let region = |id, backing, granule| wit::Region {
         id,
+        name: "memory".to_owned(),
         size: 4 * MIB,
         backing,
         granule,
         access: wit::Access::ReadWrite,
         at: None,
+        hints: vec![],
     };
     wit::Demand {
         regions: vec![region(3, 21, 16), region(5, 16, 22)],
@@ -227,12 +229,21 @@ fn tables_beyond_what_the_memory_leaves_are_not_taken() {
 fn admit(answer: &wit::Terms) -> Result<(), String> {
     let question = wit::AdmitQuestion {
         facts: facts(),
-        window: wit::WindowFacts { slot: 0, start: 0, size: GIB, page: 16, unleased: GIB },
+        window: wit::Window {
+            slot: 0,
+            start: 0,
+            size: GIB,
+            page: 16,
+            levels: 1,
+            unleased: GIB,
+            hints: vec![],
+        },
         request: wit::LeaseRequest {
             holder: "vm-7".to_owned(),
             size: MIB,
             access: wit::Access::Read,
             tces: 4,
+            memory: MIB,
             duration: None,
             hints: vec![],
         },
@@ -245,7 +256,13 @@ fn admit(answer: &wit::Terms) -> Result<(), String> {
 
 #[test]
 fn terms_are_within_what_was_asked_for() {
-    let good = wit::Terms { access: wit::Access::Read, tces_max: 16, expires: Some(1_001) };
+    let good = wit::Terms {
+        access: wit::Access::Read,
+        tces_max: 16,
+        pinned_max: None,
+        edits_per_second: None,
+        expires: Some(1_001),
+    };
     assert_eq!(admit(&good), Ok(()));
     assert_eq!(admit(&wit::Terms { tces_max: 1, expires: None, ..good }), Ok(()));
     for (answer, why) in [
@@ -254,6 +271,10 @@ fn terms_are_within_what_was_asked_for() {
             "read-write access, where read was asked for",
         ),
         (wit::Terms { tces_max: 0, ..good }, "0 TCEs for a lease that has 16"),
+        (
+            wit::Terms { edits_per_second: Some(0), ..good },
+            "0 edits in a second, which allows nothing",
+        ),
         (wit::Terms { tces_max: 17, ..good }, "17 TCEs for a lease that has 16"),
         (wit::Terms { expires: Some(1_000), ..good }, "an end at 1000, when it is 1000 already"),
     ] {

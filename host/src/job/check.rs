@@ -40,6 +40,7 @@ pub(super) fn check(file: JobFile) -> Checked<Job> {
         devices: file.devices.into_iter().map(|device| device.address).collect(),
         groups: file.groups.into_iter().map(GroupNumber).collect(),
         growth: file.demand.growth.bytes(),
+        hints: file.demand.hints.clone(),
         device_mask: device_mask(file.demand.device_mask_bits)?,
         iova: match file.demand.iova {
             IovaEntry::Holder => IovaChoice::Holder,
@@ -130,6 +131,7 @@ fn region(entry: &RegionEntry) -> Checked<RegionPlan> {
         memory: entry.memory,
         access: access(entry.access),
         at,
+        hints: entry.hints.clone(),
     })
 }
 
@@ -174,6 +176,7 @@ fn lease(
         tces: entry.tces,
         duration: entry.duration,
         unmapping: entry.deferred.map_or(Unmapping::Strict, |it| Unmapping::Deferred(it.0)),
+        hints: entry.hints.clone(),
     })
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     deferred::DeferredEntry,
+    hints::Hints,
     platform::PlatformEntry,
     size::{PageSize, Size},
     windows::WindowsEntry,
@@ -104,6 +105,9 @@ pub struct RegionEntry {
     pub access: AccessEntry,
     /// The bus address it must have.
     pub at: Option<Size>,
+    /// What else policies are told of it.
+    #[serde(default)]
+    pub hints: Hints,
 }
 
 /// Who chooses bus addresses.
@@ -127,11 +131,18 @@ pub struct DemandEntry {
     pub device_mask_bits: u8,
     /// Who chooses bus addresses.
     pub iova: IovaEntry,
+    /// What else policies are told of it.
+    pub hints: Hints,
 }
 
 impl Default for DemandEntry {
     fn default() -> Self {
-        Self { growth: Size(0), device_mask_bits: 64, iova: IovaEntry::Engine }
+        Self {
+            growth: Size(0),
+            device_mask_bits: 64,
+            iova: IovaEntry::Engine,
+            hints: Hints::default(),
+        }
     }
 }
 
@@ -158,6 +169,9 @@ pub struct LeaseEntry {
     pub duration: Option<u64>,
     /// How its unmaps are put off; absent: they are made at once.
     pub deferred: Option<DeferredEntry>,
+    /// What else policies are told of the request.
+    #[serde(default)]
+    pub hints: Hints,
 }
 
 /// One change of a batch: `map` or `unmap`, and what goes with it.

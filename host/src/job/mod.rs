@@ -3,6 +3,7 @@
 mod check;
 pub mod deferred;
 pub mod file;
+mod hints;
 pub mod platform;
 pub mod size;
 pub mod windows;
@@ -19,6 +20,8 @@ use tce_engine::{
     lingering::Unmapping,
 };
 use thiserror::Error;
+
+pub use self::hints::Hints;
 
 use self::{
     file::{JobFile, Memory, Recorded},
@@ -51,6 +54,8 @@ pub struct Job {
     pub regions: Vec<RegionPlan>,
     /// More memory that is expected later.
     pub growth: Bytes,
+    /// What else policies are told of the demand.
+    pub hints: Hints,
     /// The highest bus address the devices drive.
     pub device_mask: Iova,
     /// Who chooses bus addresses.
@@ -97,6 +102,8 @@ pub struct RegionPlan {
     pub access: Access,
     /// The bus address it must have.
     pub at: Option<Iova>,
+    /// What else policies are told of it.
+    pub hints: Hints,
 }
 
 /// A lease to be.
@@ -120,6 +127,8 @@ pub struct LeasePlan {
     pub duration: Option<u64>,
     /// How its unmaps are made.
     pub unmapping: Unmapping,
+    /// What else policies are told of the request.
+    pub hints: Hints,
 }
 
 /// A step of the script. Leases and regions are indices.

@@ -6,7 +6,9 @@ use tce_engine::{
     layout::UnusedDefault,
 };
 
-use super::size::{Size, Written};
+use tce_policy_sdk::text::Written;
+
+use super::size::Size;
 
 /// The table as it stands in the file.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -7,62 +7,58 @@ use tce_policy_sdk::{
 use tight::Tight;
 
 use super::{
-    evaluator::{Answer, Broken, Evaluation, Evaluator},
-    interface::Interface,
-    wit::{
-        AdmitQuestion, GroupLossQuestion, LeaseId, PageChoice, PageQuestion, ReclaimQuestion,
-        RenewQuestion, Terms, WindowChoice, WindowQuestion,
-    },
+    evaluator::{Broken, Evaluation, Evaluator, Identity},
+    question::{Answer, Function, Question},
 };
 
 /// The policy `tight`, without a sandbox and without a meter.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BuiltIn;
+#[derive(Clone, Debug)]
+pub struct BuiltIn(Identity);
+
+impl Default for BuiltIn {
+    fn default() -> Self {
+        Self(Identity { name: "built-in".to_owned(), sha256: None })
+    }
+}
 
 impl Evaluator for BuiltIn {
-    fn name(&self) -> &'static str {
-        "built-in"
+    fn identity(&self) -> &Identity {
+        &self.0
     }
 
-    fn implements(&self, _interface: Interface) -> bool {
+    fn answers(&self, _function: Function) -> bool {
         true
     }
 
-    fn select_pages(&self, question: &PageQuestion) -> Evaluation<Answer<Vec<PageChoice>>> {
-        ask(question, Tight::select_pages).with_short_detail()
-    }
-
-    fn size_windows(&self, question: &WindowQuestion) -> Evaluation<Answer<Vec<WindowChoice>>> {
-        ask(question, Tight::size_windows).with_short_detail()
-    }
-
-    fn admit(&self, question: &AdmitQuestion) -> Evaluation<Answer<Terms>> {
-        ask(question, Tight::admit).with_short_detail()
-    }
-
-    fn renew(&self, question: &RenewQuestion) -> Evaluation<Answer<Terms>> {
-        ask(question, Tight::renew).with_short_detail()
-    }
-
-    fn reclaim(&self, question: &ReclaimQuestion) -> Evaluation<Vec<LeaseId>> {
-        ask(question, Tight::reclaim)
-    }
-
-    fn group_leaves(&self, question: &GroupLossQuestion) -> Evaluation<Vec<LeaseId>> {
-        ask(question, Tight::group_leaves)
+    fn evaluate(&self, question: &Question) -> Evaluation {
+        Evaluation::unmetered(match question {
+            Question::SelectPages(it) => ask(it, Tight::select_pages, Answer::Pages),
+            Question::SizeWindows(it) => ask(it, Tight::size_windows, Answer::Windows),
+            Question::Grow(it) => ask(it, Tight::grow, Answer::Window),
+            Question::Admit(it) => ask(it, Tight::admit, Answer::Terms),
+            Question::Renew(it) => ask(it, Tight::renew, Answer::Terms),
+            Question::Reclaim(it) => ask(it, |it| Ok(Tight::reclaim(it)), Answer::Leases),
+            Question::GroupLeaves(it) => ask(it, |it| Ok(Tight::group_leaves(it)), Answer::Leases),
+        })
     }
 }
 
 /// Asks a function that speaks the SDK's types.
-fn ask<Q, SdkQ, SdkA, A>(question: &Q, function: impl FnOnce(SdkQ) -> SdkA) -> Evaluation<A>
+fn ask<Q, SdkQ, SdkA, A>(
+    question: &Q,
+    function: impl FnOnce(SdkQ) -> Result<SdkA, tce_policy_sdk::types::Refusal>,
+    case: impl FnOnce(A) -> Answer,
+) -> Result<Answer, Broken>
 where
     Q: Serialize,
     SdkQ: DeserializeOwned,
     SdkA: Serialize,
     A: DeserializeOwned,
 {
-    let result = convert(question).and_then(|question| convert(&function(question)));
-    Evaluation { result, fuel: None }
+    match function(convert(question)?) {
+        Ok(answer) => convert(&answer).map(case),
+        Err(refusal) => convert(&refusal).map(Answer::Refused),
+    }
 }
 
 /// The same value in the other crate's type. Both types come from one WIT file, so that this works for every value.

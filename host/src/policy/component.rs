@@ -1,125 +1,180 @@
 //! Asking a component, in this process.
 
-use wasmtime::{AsContextMut, Store, component::Instance};
-
-use super::{
-    evaluator::{Answer, Broken, Evaluation, Evaluator},
-    interface::Interface,
-    load::{LoadError, LoadedPolicy},
-    store::{self, State},
-    wit::{
-        AdmitQuestion, GroupLossQuestion, LeaseId, PageChoice, PageQuestion, ReclaimQuestion,
-        RenewQuestion, Terms, WindowChoice, WindowQuestion, lease_policy, page_selection,
-        window_sizing,
-    },
+use wasmtime::{
+    AsContextMut, Store,
+    component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower},
 };
 
+use super::{
+    evaluator::{Broken, Evaluation, Evaluator, Identity, Log},
+    interface::Export,
+    load::{LoadError, LoadedPolicy},
+    question::{Callee, Function, Question, Reply, Visitor},
+    store::{self, State},
+    wit::{Setting, SettingDescription, SettingProblem},
+};
+
+/// The functions of the interface `settings`.
+pub(super) const DESCRIBE_SETTINGS: &str = "describe-settings";
+pub(super) const VALIDATE_SETTINGS: &str = "validate-settings";
+
+/// A component in a store of its own, for one decision.
+struct Running<'a> {
+    policy: &'a LoadedPolicy,
+    store: Store<State>,
+    instance: Instance,
+}
+
 impl LoadedPolicy {
-    /// Starts it once and looks up what it exports, so that what can never work is found at load.
+    /// Starts it once and looks at the type of each function, so that what can never work is found at load.
     pub(super) fn try_out(&self) -> Result<(), LoadError> {
-        let (mut store, instance) = self.start().map_err(LoadError::DoesNotStart)?;
-        let indices = &self.indices;
-        let other = |interface| {
-            move |error: wasmtime::Error| {
-                let what = format!("{error:#}");
-                LoadError::OtherType { interface, what }
-            }
-        };
-        if let Some(pages) = &indices.pages {
-            pages.load(&mut store, &instance).map_err(other(Interface::PageSelection))?;
+        let mut running = self.start().map_err(LoadError::DoesNotStart)?;
+        for function in Function::ALL {
+            let other = |what| LoadError::OtherType {
+                interface: Export::Point(function.interface()),
+                what: format!("{function}: {what}"),
+            };
+            function.visit(&mut running).map_err(other)?;
         }
-        if let Some(windows) = &indices.windows {
-            windows.load(&mut store, &instance).map_err(other(Interface::WindowSizing))?;
-        }
-        if let Some(leases) = &indices.leases {
-            leases.load(&mut store, &instance).map_err(other(Interface::LeasePolicy))?;
+        if self.exports.describe_settings.is_some() || self.exports.validate_settings.is_some() {
+            let other = |what| LoadError::OtherType { interface: Export::Settings, what };
+            running.check_settings_type().map_err(other)?;
         }
         Ok(())
     }
 
+    /// Whether the interface, in the version that it was built for, has this function.
+    fn should_have(&self, function: Function) -> bool {
+        let point = Export::Point(function.interface());
+        let exported = self.interfaces().iter().find(|each| each.interface == point);
+        exported.is_some_and(|each| each.version >= function.since())
+    }
+
     /// A fresh store and the component in it.
-    fn start(&self) -> Result<(Store<State>, Instance), Broken> {
+    fn start(&self) -> Result<Running<'_>, Broken> {
         let at_start = |error| store::broken_at_start(&error, self.limits());
         let mut store = store::fresh(self.pre.engine(), self.limits()).map_err(at_start)?;
         let instance = self.pre.instantiate(&mut store).map_err(at_start)?;
-        Ok((store, instance))
+        Ok(Running { policy: self, store, instance })
     }
 
-    /// One decision: start, find the interface, call, throw everything away.
-    fn decide<I, A>(
+    /// Every setting that it knows; `None` if it does not tell.
+    ///
+    /// # Errors
+    /// It broke.
+    pub fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
+        self.exports.describe_settings.map(|at| self.ask_about_settings(at, ())).transpose()
+    }
+
+    /// What is wrong with these settings; nothing if it does not tell.
+    ///
+    /// # Errors
+    /// It broke.
+    pub fn validate_settings(&self, settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
+        let asked =
+            self.exports.validate_settings.map(|at| self.ask_about_settings(at, (settings,)));
+        Ok(asked.transpose()?.unwrap_or_default())
+    }
+
+    fn ask_about_settings<P: Lower + ComponentNamedList, R: Lift + 'static>(
         &self,
-        interface: Interface,
-        indices: Option<&I>,
-        call: impl FnOnce(&I, &mut Store<State>, &Instance) -> wasmtime::Result<A>,
-    ) -> Evaluation<A> {
-        let Some(indices) = indices else {
-            return Evaluation { result: Err(Broken::NotImplemented { interface }), fuel: Some(0) };
-        };
-        let budget = self.limits().fuel;
-        let decided = self.start().and_then(|(mut store, instance)| {
-            let broken = |error| store::broken(&error, self.limits());
-            let answer = call(indices, &mut store, &instance).map_err(broken)?;
-            let left = store.get_fuel().map_err(broken)?;
-            Ok((answer, budget.saturating_sub(left)))
-        });
-        match decided {
-            Ok((answer, fuel)) => Evaluation { result: Ok(answer), fuel: Some(fuel) },
-            Err(broken) => Evaluation { result: Err(broken), fuel: Some(budget) },
+        at: ComponentExportIndex,
+        arguments: P,
+    ) -> Result<R, Broken> {
+        self.start()?.call_at(at, arguments)
+    }
+}
+
+impl Callee for Running<'_> {
+    type Error = Broken;
+
+    fn call<P: Lower + ComponentNamedList, R: Reply>(
+        &mut self,
+        function: Function,
+        arguments: P,
+    ) -> Result<R, Broken> {
+        let at = self.policy.exports.functions.get(&function).copied();
+        self.call_at(at.ok_or(Broken::NotImplemented { function })?, arguments)
+    }
+}
+
+/// Whether a function has the type that the WIT gives it.
+impl Visitor for Running<'_> {
+    type Outcome = Result<(), String>;
+
+    fn visit<P: Lower + ComponentNamedList, R: Reply>(
+        &mut self,
+        function: Function,
+    ) -> Self::Outcome {
+        match self.policy.exports.functions.get(&function).copied() {
+            Some(at) => self.has_type::<P, (R,)>(at),
+            None if self.policy.should_have(function) => Err("it is not there".to_owned()),
+            None => Ok(()),
         }
-    }
-
-    /// One decision of the interface about leases, which has several questions.
-    fn decide_lease<A>(
-        &self,
-        call: impl FnOnce(&lease_policy::Guest, &mut Store<State>) -> wasmtime::Result<A>,
-    ) -> Evaluation<A> {
-        let leases = self.indices.leases.as_ref();
-        self.decide(Interface::LeasePolicy, leases, |indices, store, instance| {
-            let guest = indices.load(store.as_context_mut(), instance)?;
-            call(&guest, store)
-        })
     }
 }
 
 impl Evaluator for LoadedPolicy {
-    fn name(&self) -> &str {
-        self.name()
+    fn identity(&self) -> &Identity {
+        self.identity()
     }
 
-    fn implements(&self, interface: Interface) -> bool {
-        self.interfaces().iter().any(|each| each.interface == interface)
+    fn answers(&self, function: Function) -> bool {
+        self.exports.functions.contains_key(&function)
     }
 
-    fn select_pages(&self, question: &PageQuestion) -> Evaluation<Answer<Vec<PageChoice>>> {
-        let call =
-            |indices: &page_selection::GuestIndices, store: &mut Store<State>, instance: &_| {
-                indices.load(store.as_context_mut(), instance)?.call_select_pages(store, question)
-            };
-        self.decide(Interface::PageSelection, self.indices.pages.as_ref(), call).with_short_detail()
+    fn evaluate(&self, question: &Question) -> Evaluation {
+        let function = question.function();
+        if !self.answers(function) {
+            let result = Err(Broken::NotImplemented { function });
+            return Evaluation { result, fuel: Some(0), log: Log::default() };
+        }
+        let budget = self.limits().fuel;
+        match self.start() {
+            Ok(mut running) => {
+                let result = question.put_to(&mut running);
+                // What a trap leaves of the fuel is not exact.
+                let left = result.as_ref().ok().and_then(|_| running.store.get_fuel().ok());
+                let fuel = Some(budget.saturating_sub(left.unwrap_or(0)));
+                let log = running.store.into_data().into_log();
+                Evaluation { result, fuel, log }.with_short_detail()
+            }
+            Err(broken) => {
+                Evaluation { result: Err(broken), fuel: Some(budget), log: Log::default() }
+            }
+        }
+    }
+}
+
+impl Running<'_> {
+    fn call_at<P: Lower + ComponentNamedList, R: Lift + 'static>(
+        &mut self,
+        at: ComponentExportIndex,
+        arguments: P,
+    ) -> Result<R, Broken> {
+        let broken = |error| store::broken(&error, self.policy.limits());
+        let function = self.instance.get_typed_func::<P, (R,)>(&mut self.store, at);
+        let result = function.and_then(|it| it.call(self.store.as_context_mut(), arguments));
+        result.map(|(answer,)| answer).map_err(broken)
     }
 
-    fn size_windows(&self, question: &WindowQuestion) -> Evaluation<Answer<Vec<WindowChoice>>> {
-        let call =
-            |indices: &window_sizing::GuestIndices, store: &mut Store<State>, instance: &_| {
-                indices.load(store.as_context_mut(), instance)?.call_size_windows(store, question)
-            };
-        self.decide(Interface::WindowSizing, self.indices.windows.as_ref(), call)
-            .with_short_detail()
+    fn check_settings_type(&mut self) -> Result<(), String> {
+        let exports = &self.policy.exports;
+        if let Some(at) = exports.describe_settings {
+            self.has_type::<(), (Vec<SettingDescription>,)>(at)?;
+        }
+        if let Some(at) = exports.validate_settings {
+            self.has_type::<(&[Setting],), (Vec<SettingProblem>,)>(at)?;
+        }
+        Ok(())
     }
 
-    fn admit(&self, question: &AdmitQuestion) -> Evaluation<Answer<Terms>> {
-        self.decide_lease(|guest, store| guest.call_admit(store, question)).with_short_detail()
-    }
-
-    fn renew(&self, question: &RenewQuestion) -> Evaluation<Answer<Terms>> {
-        self.decide_lease(|guest, store| guest.call_renew(store, question)).with_short_detail()
-    }
-
-    fn reclaim(&self, question: &ReclaimQuestion) -> Evaluation<Vec<LeaseId>> {
-        self.decide_lease(|guest, store| guest.call_reclaim(store, question))
-    }
-
-    fn group_leaves(&self, question: &GroupLossQuestion) -> Evaluation<Vec<LeaseId>> {
-        self.decide_lease(|guest, store| guest.call_group_leaves(store, question))
+    fn has_type<P, R>(&mut self, at: ComponentExportIndex) -> Result<(), String>
+    where
+        P: Lower + ComponentNamedList,
+        R: Lift + ComponentNamedList + 'static,
+    {
+        let found = self.instance.get_typed_func::<P, R>(&mut self.store, at);
+        found.map(|_| ()).map_err(|error| format!("{error:#}"))
     }
 }

@@ -6,8 +6,10 @@ use thiserror::Error;
 use wasmtime::{Config, Engine, WasmFeatures, component::Linker};
 
 use super::{
+    interface::{PACKAGE, spoken_version},
     limits::{MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
     store::State,
+    wit::Level,
 };
 
 /// What a guest compiler emits for plain code. All else is off: a proposal that no policy needs is only surface.
@@ -146,6 +148,16 @@ fn refused(error: &wasmtime::Error) -> RuntimeError {
     RuntimeError::Engine { what: format!("{error:#}") }
 }
 
+/// The only thing that a policy may import.
+fn provide_log(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut log = linker.instance(&format!("{PACKAGE}/log@{}", spoken_version()))?;
+    log.func_wrap("write", |mut store, (level, line): (Level, String)| {
+        let state: &mut State = store.data_mut();
+        state.note(level, line);
+        Ok(())
+    })
+}
+
 /// Compiles policies and holds what they share. One per process: policies of different runtimes do not mix.
 #[derive(Clone)]
 pub struct Runtime {
@@ -162,8 +174,8 @@ impl Runtime {
     /// The compiler is not available on this machine.
     pub fn new(compiler: Compiler) -> Result<Self, RuntimeError> {
         let engine = Engine::new(&engine_config(compiler)?).map_err(|error| refused(&error))?;
-        // Empty: a policy imports nothing.
-        let linker = Linker::new(&engine);
+        let mut linker = Linker::new(&engine);
+        provide_log(&mut linker).map_err(|error| refused(&error))?;
         Ok(Self { compiler, engine, linker })
     }
 

@@ -1,68 +1,127 @@
 //! What can be asked, and what can come of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tce_engine::addr::Bytes;
 use thiserror::Error;
 
 use super::{
     interface::Interface,
     limits::DETAIL_BYTES_MAX,
-    wit::{
-        AdmitQuestion, GroupLossQuestion, LeaseId, PageChoice, PageQuestion, ReclaimQuestion,
-        Refusal, RenewQuestion, Terms, WindowChoice, WindowQuestion,
-    },
+    load::Digest,
+    question::{Answer, Ask, Function, Question},
+    wit::{Level, Refusal},
 };
 
-/// What a policy says where it may say no. A refusal is an answer, not a failure.
-pub type Answer<A> = Result<A, Refusal>;
+/// Who answers: what a journal and a report know a policy by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// The SHA-256 of its file; none for the built-in policy.
+    pub sha256: Option<Digest>,
+}
 
-/// A policy that can be asked. Each method is one question of the WIT.
-pub trait Evaluator {
-    /// The policy's name.
-    fn name(&self) -> &str;
+/// A policy that can be asked.
+pub trait Evaluator: Send + Sync {
+    /// Who it is.
+    fn identity(&self) -> &Identity;
 
-    /// Whether questions of this interface make sense.
-    fn implements(&self, interface: Interface) -> bool;
+    /// Whether it answers this.
+    fn answers(&self, function: Function) -> bool;
 
-    /// `page-selection`: which page size shall a window have?
-    fn select_pages(&self, question: &PageQuestion) -> Evaluation<Answer<Vec<PageChoice>>>;
+    /// Asks it. A failure is a value, whatever happens.
+    fn evaluate(&self, question: &Question) -> Evaluation;
 
-    /// `window-sizing`: which windows shall there be?
-    fn size_windows(&self, question: &WindowQuestion) -> Evaluation<Answer<Vec<WindowChoice>>>;
-
-    /// `lease-policy`: shall this lease be?
-    fn admit(&self, question: &AdmitQuestion) -> Evaluation<Answer<Terms>>;
-
-    /// `lease-policy`: shall this lease go on?
-    fn renew(&self, question: &RenewQuestion) -> Evaluation<Answer<Terms>>;
-
-    /// `lease-policy`: which leases shall be taken back?
-    fn reclaim(&self, question: &ReclaimQuestion) -> Evaluation<Vec<LeaseId>>;
-
-    /// `lease-policy`: which leases shall end with a group?
-    fn group_leaves(&self, question: &GroupLossQuestion) -> Evaluation<Vec<LeaseId>>;
+    /// Whether it decides anything at this decision point.
+    fn implements(&self, interface: Interface) -> bool {
+        let mut functions = Function::ALL.into_iter().filter(|each| each.interface() == interface);
+        functions.any(|function| self.answers(function))
+    }
 }
 
 /// What came of a question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[must_use]
-pub struct Evaluation<A> {
+pub struct Evaluation {
     /// The answer, or why there is none.
-    pub result: Result<A, Broken>,
+    pub result: Result<Answer, Broken>,
     /// The fuel it took. Without an answer that is the whole budget, because what a trap leaves is not exact. `None`
     /// where nothing is metered.
     pub fuel: Option<u64>,
+    /// What it noted on the way.
+    pub log: Log,
+}
+
+/// What came of a question whose answer has a type of its own.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Asked<A> {
+    /// The answer or the policy's no, or why there is neither.
+    pub result: Result<Result<A, Refusal>, Broken>,
+    /// As [`Evaluation::fuel`].
+    pub fuel: Option<u64>,
+    /// As [`Evaluation::log`].
+    pub log: Log,
+}
+
+/// Asks a policy a question whose answer has a type of its own.
+pub fn ask<Q: Ask>(policy: &(impl Evaluator + ?Sized), question: Q) -> Asked<Q::Given> {
+    policy.evaluate(&question.into_question()).typed::<Q>()
+}
+
+/// The lines that a policy noted in one decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// The first of them.
+    pub lines: Vec<Line>,
+    /// How many more there were.
+    pub dropped: u64,
+}
+
+/// A line that a policy noted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Line {
+    /// How much it matters.
+    pub level: LineLevel,
+    /// What it says.
+    pub text: String,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineLevel {
+    /// To the author of the policy.
+    Debug,
+    /// To the operator.
+    Note,
+    /// To the operator, soon.
+    Warning,
+}
+
+impl From<Level> for LineLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Debug => Self::Debug,
+            Level::Note => Self::Note,
+            Level::Warning => Self::Warning,
+        }
+    }
 }
 
 /// Why there is no answer: not the policy's no, but its failure.
-#[derive(Clone, Debug, Error, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Broken {
     /// It was asked what it does not answer.
-    #[error("it does not implement {interface}")]
+    #[error("it does not answer {function}")]
     NotImplemented {
-        /// The interface of the question.
-        interface: Interface,
+        /// What it was asked.
+        function: Function,
     },
     /// It crashed, as a panic does.
     #[error("it trapped: {what}")]
@@ -75,6 +134,12 @@ pub enum Broken {
     OutOfFuel {
         /// The budget.
         budget: u64,
+    },
+    /// It took too long, by the clock.
+    #[error("it had no answer after {millis} ms")]
+    Timeout {
+        /// How long it had.
+        millis: u64,
     },
     /// It wanted more memory than it may have.
     #[error("it wanted more than {} of memory", size(*limit))]
@@ -106,12 +171,30 @@ pub enum Broken {
         /// What is in the way.
         what: String,
     },
+    /// The process that asked it has died.
+    #[error("its worker process died: {what}")]
+    WorkerDied {
+        /// How.
+        what: String,
+    },
 }
 
-impl<T> Evaluation<Answer<T>> {
+impl Evaluation {
+    /// An answer that cost nothing that is metered.
+    pub fn unmetered(result: Result<Answer, Broken>) -> Self {
+        Self { result, fuel: None, log: Log::default() }.with_short_detail()
+    }
+
+    /// The same for the question that was asked.
+    pub fn typed<Q: Ask>(self) -> Asked<Q::Given> {
+        let other = || Broken::Malformed { what: format!("it is none to {}", Q::FUNCTION) };
+        let result = self.result.and_then(|answer| Q::given(answer).ok_or_else(other));
+        Asked { result, fuel: self.fuel, log: self.log }
+    }
+
     /// Cuts a refusal's detail to what is kept of it.
     pub(super) fn with_short_detail(mut self) -> Self {
-        if let Ok(Err(refusal)) = &mut self.result {
+        if let Ok(Answer::Refused(refusal)) = &mut self.result {
             let end = refusal.detail.floor_char_boundary(DETAIL_BYTES_MAX);
             refusal.detail.truncate(end);
         }

@@ -3,7 +3,7 @@
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::{
-    interface::{Exported, Interface, is_types_only},
+    interface::{Export, Exported, Import, Interface, spoken_version},
     load::LoadError,
 };
 
@@ -18,13 +18,14 @@ pub(super) fn inspect(file: &[u8]) -> Result<Vec<Exported>, LoadError> {
     }
     let ours: Vec<Exported> =
         outside.exports.iter().filter_map(|name| Exported::parse(name)).collect();
-    if ours.is_empty() {
+    if !ours.iter().any(|each| matches!(each.interface, Export::Point(_))) {
         return Err(LoadError::NoInterface { exports: outside.exports });
     }
     let of = |interface| ours.iter().filter(move |each| each.interface == interface);
+    let host = spoken_version();
     let mut spoken = Vec::new();
-    for interface in Interface::ALL {
-        match (of(interface).find(|each| each.is_spoken()), of(interface).next()) {
+    for interface in Interface::ALL.map(Export::Point).into_iter().chain([Export::Settings]) {
+        match (of(interface).find(|each| each.is_spoken_by(&host)), of(interface).next()) {
             (Some(exported), _) => spoken.push(exported.clone()),
             (None, Some(stranger)) => {
                 return Err(LoadError::UnknownVersion { exported: stranger.clone() });
@@ -38,7 +39,7 @@ pub(super) fn inspect(file: &[u8]) -> Result<Vec<Exported>, LoadError> {
 /// The names of a component's own imports and exports.
 #[derive(Default)]
 struct Outside {
-    /// Without the interface of types.
+    /// Without those that a policy may have.
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -65,7 +66,7 @@ impl Outside {
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
                         let name = import.map_err(|error| damaged(&error))?.name.name;
-                        if !is_types_only(name) {
+                        if Import::parse(name).is_none() {
                             outside.imports.push(name.to_owned());
                         }
                     }

@@ -1,21 +1,24 @@
-//! The interfaces a policy can implement, and which versions of them this host speaks.
+//! The interfaces of a component, and which versions of them this host speaks.
 
 use std::fmt;
 
 use semver::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The WIT package of the interfaces.
 pub const PACKAGE: &str = "tce:policy";
 
-/// The version of the package that this host speaks. It also takes components built for another patch of it.
+/// The version of the package that this host was built with.
 #[must_use]
 pub const fn spoken_version() -> Version {
-    Version::new(0, 1, 0)
+    Version::new(0, 2, 0)
 }
 
+/// The first version that stays: what was built for it is spoken by every later host of the same major version.
+pub(super) const FIRST_TO_STAY: Version = Version::new(0, 2, 0);
+
 /// One of the three decision points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interface {
     /// Which page size shall a window have?
@@ -39,10 +42,6 @@ impl Interface {
             Self::LeasePolicy => "lease-policy",
         }
     }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|interface| interface.name() == name)
-    }
 }
 
 impl fmt::Display for Interface {
@@ -51,29 +50,77 @@ impl fmt::Display for Interface {
     }
 }
 
+/// What a component can export of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Export {
+    /// A decision point.
+    Point(Interface),
+    /// Its settings.
+    Settings,
+}
+
+/// The interface of settings.
+const SETTINGS: &str = "settings";
+
+impl Export {
+    /// Its name in the WIT.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Point(interface) => interface.name(),
+            Self::Settings => SETTINGS,
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let point = Interface::ALL.into_iter().find(|interface| interface.name() == name);
+        point.map(Self::Point).or((name == SETTINGS).then_some(Self::Settings))
+    }
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Export {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// An interface as a component exports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// Which.
-    pub interface: Interface,
+    pub interface: Export,
     /// In which version.
     #[serde(serialize_with = "version_as_text")]
     pub version: Version,
 }
 
 impl Exported {
-    /// Reads the name of an export, such as `tce:policy/page-selection@0.1.0`. `None` if it is none of our interfaces.
+    /// Reads the name of an export, such as `tce:policy/page-selection@0.2.0`. `None` if it is none of our interfaces.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (interface, version) =
             name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
-        Some(Self { interface: Interface::named(interface)?, version: version.parse().ok()? })
+        Some(Self { interface: Export::named(interface)?, version: version.parse().ok()? })
     }
 
-    /// Whether this host speaks the version: below 1.0.0 versions that differ in the second number are strangers.
-    pub(super) fn is_spoken(&self) -> bool {
-        let spoken = spoken_version();
+    /// Whether a host that was built with `host` speaks it: no earlier than what stays, of the same major version, and
+    /// of no later minor one, since that may say what the host does not know.
+    pub(super) fn is_spoken_by(&self, host: &Version) -> bool {
+        let Version { major, minor, .. } = self.version;
         self.version.pre.is_empty()
-            && (self.version.major, self.version.minor) == (spoken.major, spoken.minor)
+            && self.version >= FIRST_TO_STAY
+            && major == host.major
+            && minor <= host.minor
+    }
+
+    /// The name of the export, as it stands in the component.
+    pub(super) fn full_name(&self) -> String {
+        format!("{PACKAGE}/{self}")
     }
 }
 
@@ -83,9 +130,25 @@ impl fmt::Display for Exported {
     }
 }
 
-/// Whether an import is the interface that has types only, which asks the host for nothing.
-pub(super) fn is_types_only(import: &str) -> bool {
-    import.strip_prefix(PACKAGE).is_some_and(|rest| rest.starts_with("/types@"))
+/// What a component may import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Import {
+    /// The interface that has types only, which asks the host for nothing.
+    Types,
+    /// A place for lines.
+    Log,
+}
+
+impl Import {
+    /// Reads the name of an import; `None` if it is none that a policy may have.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (interface, _) = name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
+        match interface {
+            "types" => Some(Self::Types),
+            "log" => Some(Self::Log),
+            _ => None,
+        }
+    }
 }
 
 fn version_as_text<S: serde::Serializer>(version: &Version, to: S) -> Result<S::Ok, S::Error> {
@@ -94,17 +157,22 @@ fn version_as_text<S: serde::Serializer>(version: &Version, to: S) -> Result<S::
 
 #[cfg(test)]
 mod tests {
-    use super::{Exported, is_types_only};
+    use semver::Version;
+
+    use super::{Exported, Import};
 
     #[test]
     fn our_interfaces_are_read_from_export_names() {
-        let exported = Exported::parse("tce:policy/lease-policy@0.1.7").expect("ours");
-        assert_eq!(exported.to_string(), "lease-policy@0.1.7");
+        for ours in ["lease-policy@0.2.7", "settings@0.2.0"] {
+            let exported = Exported::parse(&format!("tce:policy/{ours}")).expect("ours");
+            assert_eq!(exported.to_string(), ours);
+            assert_eq!(exported.full_name(), format!("tce:policy/{ours}"));
+        }
         for other in [
             "tce:policy/lease-policy",
-            "tce:policy/types@0.1.0",
+            "tce:policy/types@0.2.0",
             "tce:policy/lease-policy@one",
-            "tce:policyx/lease-policy@0.1.0",
+            "tce:policyx/lease-policy@0.2.0",
             "wasi:cli/run@0.2.0",
             "lease-policy",
         ] {
@@ -113,23 +181,34 @@ mod tests {
     }
 
     #[test]
-    fn patches_of_the_version_are_spoken_and_others_are_not() {
-        for (version, spoken) in [
-            ("0.1.0", true),
-            ("0.1.9", true),
-            ("0.1.0-rc1", false),
-            ("0.2.0", false),
-            ("1.1.0", false),
+    fn what_stays_is_spoken_by_every_later_host_of_the_same_major_version() {
+        for (version, host, spoken) in [
+            ("0.2.0", "0.2.0", true),
+            ("0.2.9", "0.2.0", true),
+            ("0.2.0", "0.2.7", true),
+            ("0.2.0", "0.3.0", true),
+            ("0.2.5", "0.9.1", true),
+            ("0.1.0", "0.2.0", false),
+            ("0.2.0-rc1", "0.2.0", false),
+            ("0.3.0", "0.2.9", false),
+            ("1.0.0", "0.9.0", false),
+            ("0.2.0", "1.0.0", false),
+            ("1.0.0", "1.4.0", true),
+            ("1.5.0", "1.4.0", false),
         ] {
             let exported = Exported::parse(&format!("tce:policy/window-sizing@{version}"));
-            assert_eq!(exported.map(|each| each.is_spoken()), Some(spoken), "{version}");
+            let host: Version = host.parse().expect("a version");
+            let found = exported.map(|each| each.is_spoken_by(&host));
+            assert_eq!(found, Some(spoken), "{version} by {host}");
         }
     }
 
     #[test]
-    fn only_the_interface_of_types_may_be_imported() {
-        assert!(is_types_only("tce:policy/types@0.1.0"));
-        assert!(!is_types_only("tce:policy/page-selection@0.1.0"));
-        assert!(!is_types_only("wasi:io/types@0.2.0"));
+    fn only_types_and_the_log_may_be_imported() {
+        assert_eq!(Import::parse("tce:policy/types@0.2.0"), Some(Import::Types));
+        assert_eq!(Import::parse("tce:policy/log@0.2.0"), Some(Import::Log));
+        for other in ["tce:policy/page-selection@0.2.0", "wasi:io/types@0.2.0", "types"] {
+            assert_eq!(Import::parse(other), None, "{other}");
+        }
     }
 }

@@ -27,6 +27,12 @@ pub const HANDLES_MAX: usize = 16;
 /// Bytes of a refusal's detail that are kept, as the WIT promises.
 pub const DETAIL_BYTES_MAX: usize = 1_000;
 
+/// Lines that are kept of what a policy notes in one decision, as the WIT promises.
+pub const LOG_LINES_MAX: usize = 32;
+
+/// Bytes that are kept of one such line, as the WIT promises.
+pub const LOG_LINE_BYTES_MAX: usize = 1_000;
+
 /// The stack of WebAssembly code. A property of the engine, not of a policy; on Pulley it is allocated for each store.
 pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 

@@ -1,20 +1,22 @@
 //! From a file to a policy that can be asked.
 
-use std::{fmt, fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path, str::FromStr};
 
 use semver::Version;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::{
+    component::{DESCRIBE_SETTINGS, VALIDATE_SETTINGS},
     engine::Runtime,
-    evaluator::Broken,
+    evaluator::{Broken, Identity},
     inspect::inspect,
-    interface::{Exported, Interface, PACKAGE, spoken_version},
+    interface::{Export, Exported, Interface, PACKAGE, spoken_version},
     limits::Limits,
+    question::Function,
     store::State,
-    wit::{lease_policy, page_selection, window_sizing},
 };
 
 /// Why a file is no policy for this host.
@@ -43,8 +45,8 @@ pub enum LoadError {
     },
     /// It wants something of the host.
     #[error(
-        "it imports {}, and a policy imports nothing: build it without WASI \
-         (wasm32-unknown-unknown) and without host functions",
+        "it imports {}, and a policy imports nothing but {PACKAGE}/log: build it without WASI \
+         (wasm32-unknown-unknown) and without other host functions",
         names.join(", ")
     )]
     Imports {
@@ -84,7 +86,7 @@ pub enum LoadError {
     )]
     OtherType {
         /// The interface.
-        interface: Interface,
+        interface: Export,
         /// What differs.
         what: String,
     },
@@ -123,6 +125,39 @@ impl Digest {
     }
 }
 
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A text that is no SHA-256.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a SHA-256 is 64 hexadecimal digits")]
+pub struct NoDigest;
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        if text.len() != 64 || !text.bytes().all(|each| each.is_ascii_hexdigit()) {
+            return Err(NoDigest);
+        }
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let digits = text.get(2 * index..2 * index + 2).ok_or(NoDigest)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NoDigest)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -137,20 +172,21 @@ impl fmt::Debug for Digest {
 
 /// A component that passed every check and can be asked.
 pub struct LoadedPolicy {
-    name: String,
+    identity: Identity,
     interfaces: Vec<Exported>,
     size: u64,
     digest: Digest,
     limits: Limits,
     pub(super) pre: InstancePre<State>,
-    pub(super) indices: Indices,
+    pub(super) exports: Exports,
 }
 
-/// Where a component has each interface.
-pub(super) struct Indices {
-    pub(super) pages: Option<page_selection::GuestIndices>,
-    pub(super) windows: Option<window_sizing::GuestIndices>,
-    pub(super) leases: Option<lease_policy::GuestIndices>,
+/// Where a component has each function. One that it was built without, because the package gained it later, is asked
+/// of the built-in policy.
+pub(super) struct Exports {
+    pub(super) functions: BTreeMap<Function, ComponentExportIndex>,
+    pub(super) describe_settings: Option<ComponentExportIndex>,
+    pub(super) validate_settings: Option<ComponentExportIndex>,
 }
 
 impl LoadedPolicy {
@@ -185,14 +221,15 @@ impl LoadedPolicy {
         let interfaces = inspect(bytes)?;
         let compile = |error: wasmtime::Error| LoadError::Compile { what: format!("{error:#}") };
         let component = Component::from_binary(runtime.engine(), bytes).map_err(compile)?;
-        // The only import that came this far is the one of types. If more than types is in it, it has no provider.
+        // The only imports that came this far are types and the log. If more than that is in them, it has no provider.
         let pre = runtime
             .linker()
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Imports { names: vec![format!("{error:#}")] })?;
-        let indices = Indices::find(&interfaces, &pre)?;
+        let exports = Exports::find(&interfaces, &component);
         let digest = Digest::of(bytes);
-        let policy = Self { name: name.to_owned(), interfaces, size, digest, limits, pre, indices };
+        let identity = Identity { name: name.to_owned(), sha256: Some(digest) };
+        let policy = Self { identity, interfaces, size, digest, limits, pre, exports };
         policy.try_out()?;
         Ok(policy)
     }
@@ -200,7 +237,13 @@ impl LoadedPolicy {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.identity.name
+    }
+
+    /// What it is known by.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What it implements.
@@ -228,33 +271,29 @@ impl LoadedPolicy {
     }
 }
 
-impl Indices {
-    fn find(interfaces: &[Exported], pre: &InstancePre<State>) -> Result<Self, LoadError> {
-        let has = |interface| interfaces.iter().any(|each| each.interface == interface);
-        let find = |interface, result: wasmtime::Result<()>| {
-            result.map_err(|error| LoadError::OtherType { interface, what: format!("{error:#}") })
+impl Exports {
+    fn find(exported: &[Exported], component: &Component) -> Self {
+        let find = |export: Export, function: &str| {
+            let name = exported.iter().find(|each| each.interface == export)?.full_name();
+            let interface = component.get_export_index(None, &name)?;
+            component.get_export_index(Some(&interface), function)
         };
-        let mut indices = Self { pages: None, windows: None, leases: None };
-        if has(Interface::PageSelection) {
-            let found = page_selection::GuestIndices::new(pre).map(|at| indices.pages = Some(at));
-            find(Interface::PageSelection, found)?;
+        let functions = Function::ALL.into_iter().filter_map(|function| {
+            let at = find(Export::Point(function.interface()), function.name())?;
+            Some((function, at))
+        });
+        Self {
+            functions: functions.collect(),
+            describe_settings: find(Export::Settings, DESCRIBE_SETTINGS),
+            validate_settings: find(Export::Settings, VALIDATE_SETTINGS),
         }
-        if has(Interface::WindowSizing) {
-            let found = window_sizing::GuestIndices::new(pre).map(|at| indices.windows = Some(at));
-            find(Interface::WindowSizing, found)?;
-        }
-        if has(Interface::LeasePolicy) {
-            let found = lease_policy::GuestIndices::new(pre).map(|at| indices.leases = Some(at));
-            find(Interface::LeasePolicy, found)?;
-        }
-        Ok(indices)
     }
 }
 
 impl fmt::Debug for LoadedPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadedPolicy")
-            .field("name", &self.name)
+            .field("name", &self.identity.name)
             .field("interfaces", &self.interfaces)
             .field("size", &self.size)
             .field("digest", &self.digest)

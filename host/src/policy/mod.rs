@@ -20,12 +20,14 @@ mod inspect;
 mod interface;
 pub mod limits;
 mod load;
+mod question;
 mod store;
 pub mod wit;
 
 pub use builtin::BuiltIn;
 pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
-pub use evaluator::{Answer, Broken, Evaluation, Evaluator};
-pub use interface::{Exported, Interface, PACKAGE, spoken_version};
+pub use evaluator::{Asked, Broken, Evaluation, Evaluator, Identity, Line, LineLevel, Log, ask};
+pub use interface::{Export, Exported, Interface, PACKAGE, spoken_version};
 pub use limits::Limits;
 pub use load::{Digest, LoadError, LoadedPolicy};
+pub use question::{Answer, Ask, Function, Question};

@@ -4,17 +4,36 @@ use thiserror::Error;
 use wasmtime::{Engine, ResourceLimiter, Store, Trap};
 
 use super::{
-    evaluator::Broken,
-    limits::{Limits, WASM_STACK_BYTES_MAX},
+    evaluator::{Broken, Line, Log},
+    limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limits, WASM_STACK_BYTES_MAX},
+    wit::Level,
 };
 
 /// How wasmtime's private `HostcallFuelExhausted` starts to tell what it is.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// What a store knows: how much its guest may grow.
+/// What a store knows: how much its guest may grow, and what it noted.
 pub(super) struct State {
     limits: Limits,
     memory_bytes: usize,
+    log: Log,
+}
+
+impl State {
+    /// Notes a line, as far as there is room for it.
+    pub(super) fn note(&mut self, level: Level, mut text: String) {
+        if self.log.lines.len() == LOG_LINES_MAX {
+            self.log.dropped = self.log.dropped.saturating_add(1);
+            return;
+        }
+        text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        self.log.lines.push(Line { level: level.into(), text });
+    }
+
+    /// What was noted.
+    pub(super) fn into_log(self) -> Log {
+        self.log
+    }
 }
 
 /// A growth that the limits forbid. It ends the decision: a guest that is told "no" may go on in its own way, and what
@@ -29,7 +48,8 @@ enum Reached {
 
 /// A store for one decision.
 pub(super) fn fresh(engine: &Engine, limits: &Limits) -> wasmtime::Result<Store<State>> {
-    let mut store = Store::new(engine, State { limits: *limits, memory_bytes: 0 });
+    let mut store =
+        Store::new(engine, State { limits: *limits, memory_bytes: 0, log: Log::default() });
     store.limiter(|state| state);
     store.set_fuel(limits.fuel)?;
     store.set_hostcall_fuel(limits.answer_bytes);

@@ -1,11 +1,13 @@
 //! The steps of a run, in order.
 
+use std::num::NonZeroU32;
+
 use tce_engine::{
     Engine, LeaseRequest,
     addr::{Bytes, PageShift},
     kernel::GroupNumber,
     layout::Candidate,
-    lease::{LeaseId, Quota, Timestamp},
+    lease::{LeaseId, Timestamp},
     machine::Machine,
     region::RegionId,
 };
@@ -150,7 +152,7 @@ impl<M: Machine> Session<'_, M> {
         Ok(wit::AdmitQuestion {
             facts: facts.clone(),
             window: window_facts(window, unleased),
-            request: question::lease_request(lease, size, window.page),
+            request: question::lease_request(self.job, lease, size, window.page),
             leases: self.planned_leases(layout, planned),
             now: self.started.0,
             settings: question::settings(&self.job.settings),
@@ -171,9 +173,14 @@ impl<M: Machine> Session<'_, M> {
                 terms: wit::Terms {
                     access: question::access(planned.terms.access),
                     tces_max: planned.terms.tces_max,
+                    pinned_max: planned.terms.quota().pinned.map(Bytes::raw),
+                    edits_per_second: planned.terms.quota().edits_per_second.map(NonZeroU32::get),
                     expires: planned.terms.expires.map(|at| at.0),
                 },
+                since: self.started.0,
                 tces: 0,
+                pinned: 0,
+                hints: question::hints(&lease.hints),
             }
         })
         .collect()
@@ -201,7 +208,7 @@ impl<M: Machine> Session<'_, M> {
             let request = LeaseRequest {
                 at: lease.at,
                 access: plan.terms.access,
-                quota: Quota::of_tces(plan.terms.tces_max),
+                quota: plan.terms.quota(),
                 expires: plan.terms.expires,
                 unmapping: lease.unmapping,
                 ..LeaseRequest::new(lease.holder.clone(), windows[plan.window].window.id, plan.size)
@@ -237,12 +244,14 @@ pub(super) fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Res
     result
 }
 
-const fn window_facts(window: &Candidate, unleased: Bytes) -> wit::WindowFacts {
-    wit::WindowFacts {
+fn window_facts(window: &Candidate, unleased: Bytes) -> wit::Window {
+    wit::Window {
         slot: window.slot.number(),
         start: window.start.raw(),
         size: window.size.raw(),
         page: window.page.raw(),
+        levels: window.table.levels,
         unleased: unleased.raw(),
+        hints: Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use tce_trace::{
 };
 
 use crate::job::{
-    Job, JobError,
+    Hints, Job, JobError,
     file::{
         AccessEntry, DemandEntry, DeviceEntry, EditEntry, JobFile, LeaseEntry, Memory, RegionEntry,
         StepEntry,
@@ -50,6 +50,7 @@ pub(super) fn job(name: &str, survey: &Survey, demand: &Demand) -> Result<Job, J
             tces: None,
             duration: None,
             deferred: None,
+            hints: Hints::default(),
         }],
         steps: steps(demand),
         settings: BTreeMap::new(),
@@ -75,6 +76,7 @@ fn region((region, name): (&tce_trace::demand::DemandRegion, &String)) -> Region
         memory,
         access: AccessEntry::ReadWrite,
         at: None,
+        hints: Hints::default(),
     }
 }
 

@@ -60,13 +60,13 @@ fn a_component_with_imports_is_told_which() {
 fn an_unknown_version_of_an_interface_is_named_beside_ours() {
     let text =
         r#"(component (instance $i) (export "tce:policy/lease-policy@9.1.0" (instance $i)))"#;
-    let says = ["tce:policy/lease-policy@9.1.0", "this host speaks version 0.1.0"];
+    let says = ["tce:policy/lease-policy@9.1.0", "this host speaks version 0.2.0"];
     refused_component(text, &says, "wit/");
 }
 
 #[test]
 fn a_component_without_our_interfaces_is_told_what_they_are() {
-    let says = ["implements no interface of tce:policy", "tce:policy/window-sizing@0.1.0"];
+    let says = ["implements no interface of tce:policy", "tce:policy/window-sizing@0.2.0"];
     refused_component("(component)", &says, "wit/");
 }
 
@@ -83,12 +83,12 @@ fn two_policies_for_one_decision_are_one_too_many() {
 fn a_good_policy_is_told_to_be_one() {
     let file = plugin("tight");
     let text = tce(&["policy", "check", &file]).with(Exit::Done).out;
-    for words in ["is a policy", "window-sizing@0.1.0", "nothing", "sha256"] {
+    for words in ["is a policy", "window-sizing@0.2.0", "nothing", "sha256"] {
         assert!(text.contains(words), "{words} in {text}");
     }
     let json = tce(&["policy", "check", "--json", &file]).with(Exit::Done).json();
     assert_eq!(json["name"], "tight");
-    assert_eq!(json["interfaces"].as_array().map(Vec::len), Some(3));
-    assert_eq!(json["interfaces"][0]["version"], "0.1.0");
+    assert_eq!(json["interfaces"].as_array().map(Vec::len), Some(4));
+    assert_eq!(json["interfaces"][0]["version"], "0.2.0");
     assert_eq!(json["imports"], serde_json::json!([]));
 }

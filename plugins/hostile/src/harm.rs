@@ -3,9 +3,8 @@
 use std::hint::black_box;
 
 use tce_policy_sdk::{
-    lease_policy::Terms,
-    types::{Access, ContainerFacts, LeaseId, PageChoice, Refusal, RefusalReason, RegionId},
-    window_sizing::{Origin, WindowChoice},
+    types::{Access, ContainerFacts, LeaseId, PageChoice, Refusal, RefusalReason, RegionId, Terms},
+    window_sizing::{Candidate, Origin, WindowChoice},
 };
 
 use crate::behaviour::Behaviour;
@@ -75,6 +74,18 @@ pub(crate) fn windows(behaviour: Behaviour, choices: &mut Vec<WindowChoice>) {
     }
 }
 
+/// The window that a lease grows into, spoilt.
+pub(crate) fn growth(behaviour: Behaviour, candidate: &mut Candidate) {
+    match behaviour {
+        Behaviour::NoCandidate => candidate.size += 1,
+        Behaviour::UnknownPage => candidate.page = 63,
+        Behaviour::WrongOrigin => candidate.origin = Origin::DefaultWindow,
+        // The right window, with a lie about what it costs.
+        Behaviour::Empty => candidate.charge = 0,
+        _ => {}
+    }
+}
+
 fn regions(behaviour: Behaviour, ids: &mut Vec<RegionId>) {
     match behaviour {
         Behaviour::RegionTwice => ids.extend(ids.first().copied()),
@@ -88,9 +99,23 @@ fn regions(behaviour: Behaviour, ids: &mut Vec<RegionId>) {
 pub(crate) fn terms(behaviour: Behaviour, terms: &mut Terms) {
     match behaviour {
         Behaviour::TooMuch => {
-            *terms = Terms { access: Access::ReadWrite, tces_max: u64::MAX, expires: None };
+            *terms = Terms {
+                access: Access::ReadWrite,
+                tces_max: u64::MAX,
+                pinned_max: Some(u64::MAX),
+                edits_per_second: Some(u32::MAX),
+                expires: None,
+            };
         }
-        Behaviour::Nothing => *terms = Terms { tces_max: 0, expires: Some(0), ..*terms },
+        Behaviour::Nothing => {
+            *terms = Terms {
+                tces_max: 0,
+                pinned_max: Some(0),
+                edits_per_second: Some(0),
+                expires: Some(0),
+                ..*terms
+            }
+        }
         _ => {}
     }
 }

@@ -16,12 +16,10 @@ pub mod pages;
 pub mod windows;
 
 use tce_policy_sdk::{
-    lease_policy::{
-        AdmitQuestion, GroupLossQuestion, LeasePolicy, ReclaimQuestion, RenewQuestion, Terms,
-    },
+    lease_policy::{AdmitQuestion, GroupLossQuestion, LeasePolicy, ReclaimQuestion, RenewQuestion},
     page_selection::{PageQuestion, PageSelection},
-    types::{LeaseId, PageChoice, Refusal},
-    window_sizing::{WindowChoice, WindowQuestion, WindowSizing},
+    types::{LeaseId, PageChoice, Refusal, Terms},
+    window_sizing::{Candidate, GrowthQuestion, WindowChoice, WindowQuestion, WindowSizing},
 };
 
 use crate::behaviour::Behaviour;
@@ -31,6 +29,21 @@ use crate::behaviour::Behaviour;
 pub struct Hostile;
 
 tce_policy_sdk::export_policy!(Hostile: PageSelection, WindowSizing, LeasePolicy);
+
+/// What is spoilt: the answers of `tight`.
+struct Honest;
+
+impl WindowSizing for Honest {
+    fn size_windows(question: WindowQuestion) -> Result<Vec<WindowChoice>, Refusal> {
+        windows::size(&question)
+    }
+}
+
+impl LeasePolicy for Honest {
+    fn admit(question: AdmitQuestion) -> Result<Terms, Refusal> {
+        leases::admit(&question)
+    }
+}
 
 impl PageSelection for Hostile {
     fn select_pages(question: PageQuestion) -> Result<Vec<PageChoice>, Refusal> {
@@ -46,9 +59,17 @@ impl WindowSizing for Hostile {
     fn size_windows(question: WindowQuestion) -> Result<Vec<WindowChoice>, Refusal> {
         let behaviour = Behaviour::of(&question.settings, "size-windows");
         harm::before(behaviour)?;
-        let mut choices = windows::size(&question)?;
+        let mut choices = Honest::size_windows(question)?;
         harm::windows(behaviour, &mut choices);
         Ok(choices)
+    }
+
+    fn grow(question: GrowthQuestion) -> Result<Candidate, Refusal> {
+        let behaviour = Behaviour::of(&question.settings, "grow");
+        harm::before(behaviour)?;
+        let mut candidate = Honest::grow(question)?;
+        harm::growth(behaviour, &mut candidate);
+        Ok(candidate)
     }
 }
 
@@ -56,7 +77,7 @@ impl LeasePolicy for Hostile {
     fn admit(question: AdmitQuestion) -> Result<Terms, Refusal> {
         let behaviour = Behaviour::of(&question.settings, "admit");
         harm::before(behaviour)?;
-        let mut terms = leases::admit(&question)?;
+        let mut terms = Honest::admit(question)?;
         harm::terms(behaviour, &mut terms);
         Ok(terms)
     }
@@ -64,7 +85,7 @@ impl LeasePolicy for Hostile {
     fn renew(question: RenewQuestion) -> Result<Terms, Refusal> {
         let behaviour = Behaviour::of(&question.settings, "renew");
         harm::before(behaviour)?;
-        let mut terms = leases::renew(&question);
+        let mut terms = Honest::renew(question)?;
         harm::terms(behaviour, &mut terms);
         Ok(terms)
     }

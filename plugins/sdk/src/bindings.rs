@@ -5,55 +5,47 @@
 //! macro and its own description of the component's type, so that a policy exports exactly the interfaces it
 //! implements.
 
+macro_rules! world {
+    ($module:ident, $home:literal, $world:literal, $export:literal, $doc:literal, [$($derive:path),*], {$($with:tt)*}) => {
+        #[doc = $doc]
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../../wit",
+                world: $world,
+                additional_derives: [$($derive),*],
+                generate_unused_types: true,
+                runtime_path: "::tce_policy_sdk::rt",
+                pub_export_macro: true,
+                export_macro_name: $export,
+                default_bindings_module: $home,
+                with: { $($with)* },
+            });
+        }
+    };
+}
+
 macro_rules! bindings {
     ($($derive:path),*) => {
-        /// World `page-selector`, and the types that all worlds share.
-        pub mod page_selector {
-            wit_bindgen::generate!({
-                path: "../../wit",
-                world: "page-selector",
-                additional_derives: [$($derive),*],
-                generate_unused_types: true,
-                runtime_path: "::tce_policy_sdk::rt",
-                pub_export_macro: true,
-                export_macro_name: "export_page_selection",
-                default_bindings_module: "::tce_policy_sdk::bindings::page_selector",
+        world!(page_selector, "::tce_policy_sdk::bindings::page_selector", "page-selector", "export_page_selection",
+            "World `page-selector`, and the types that all worlds share.", [$($derive),*], {
+                "tce:policy/log@0.2.0": crate::bindings::has_log::tce::policy::log,
             });
-        }
-
-        /// World `window-sizer`.
-        pub mod window_sizer {
-            wit_bindgen::generate!({
-                path: "../../wit",
-                world: "window-sizer",
-                additional_derives: [$($derive),*],
-                generate_unused_types: true,
-                runtime_path: "::tce_policy_sdk::rt",
-                pub_export_macro: true,
-                export_macro_name: "export_window_sizing",
-                default_bindings_module: "::tce_policy_sdk::bindings::window_sizer",
-                with: { "tce:policy/types@0.1.0": crate::bindings::page_selector::tce::policy::types },
-            });
-        }
-
-        /// World `lease-keeper`.
-        pub mod lease_keeper {
-            wit_bindgen::generate!({
-                path: "../../wit",
-                world: "lease-keeper",
-                additional_derives: [$($derive),*],
-                generate_unused_types: true,
-                runtime_path: "::tce_policy_sdk::rt",
-                pub_export_macro: true,
-                export_macro_name: "export_lease_policy",
-                default_bindings_module: "::tce_policy_sdk::bindings::lease_keeper",
-                with: { "tce:policy/types@0.1.0": crate::bindings::page_selector::tce::policy::types },
-            });
-        }
+        world!(window_sizer, "::tce_policy_sdk::bindings::window_sizer", "window-sizer", "export_window_sizing", "World `window-sizer`.", [$($derive),*], {
+            "tce:policy/types@0.2.0": crate::bindings::page_selector::tce::policy::types,
+            "tce:policy/log@0.2.0": crate::bindings::has_log::tce::policy::log,
+        });
+        world!(lease_keeper, "::tce_policy_sdk::bindings::lease_keeper", "lease-keeper", "export_lease_policy", "World `lease-keeper`.", [$($derive),*], {
+            "tce:policy/types@0.2.0": crate::bindings::page_selector::tce::policy::types,
+            "tce:policy/log@0.2.0": crate::bindings::has_log::tce::policy::log,
+        });
+        world!(has_settings, "::tce_policy_sdk::bindings::has_settings", "has-settings", "export_settings", "World `has-settings`.", [$($derive),*], {
+            "tce:policy/types@0.2.0": crate::bindings::page_selector::tce::policy::types,
+        });
+        world!(has_log, "::tce_policy_sdk::bindings::has_log", "has-log", "export_log", "World `has-log`.", [$($derive),*], {});
     };
 }
 
 #[cfg(not(feature = "serde"))]
 bindings!(Clone, PartialEq);
 #[cfg(feature = "serde")]
-bindings!(Clone, PartialEq, serde::Serialize, serde::Deserialize);
+bindings!(Clone, PartialEq, tce_policy_names::WitNames);

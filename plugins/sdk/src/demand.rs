@@ -50,22 +50,24 @@ mod tests {
     fn a_region_allows_pages_that_its_backing_size_and_address_are_made_of() {
         let region = Region {
             id: 1,
+            name: "rings".to_owned(),
             size: 4 << 20,
             backing: 21,
             granule: 21,
             access: Access::ReadWrite,
             at: None,
+            hints: vec![],
         };
         assert!(region.allows(12));
         assert!(region.allows(21));
         assert!(!region.allows(30));
-        assert!(!Region { backing: 16, ..region }.allows(21));
-        assert!(!Region { granule: 16, ..region }.allows(21));
-        assert!(Region { granule: 16, ..region }.allows(16));
-        assert!(Region { granule: 30, ..region }.allows(21));
-        assert!(!Region { granule: 30, ..region }.allows(30));
-        assert!(!Region { size: 3 << 20, ..region }.allows(21));
-        assert!(!Region { at: Some(1 << 20), ..region }.allows(21));
-        assert!(Region { at: Some(0), ..region }.allows(21));
+        assert!(!Region { backing: 16, ..region.clone() }.allows(21));
+        assert!(!Region { granule: 16, ..region.clone() }.allows(21));
+        assert!(Region { granule: 16, ..region.clone() }.allows(16));
+        assert!(Region { granule: 30, ..region.clone() }.allows(21));
+        assert!(!Region { granule: 30, ..region.clone() }.allows(30));
+        assert!(!Region { size: 3 << 20, ..region.clone() }.allows(21));
+        assert!(!Region { at: Some(1 << 20), ..region.clone() }.allows(21));
+        assert!(Region { at: Some(0), ..region.clone() }.allows(21));
     }
 }

@@ -2,7 +2,7 @@
 
 /// Exports the interfaces that a type implements: `export_policy!(MyPolicy: PageSelection, WindowSizing)`.
 ///
-/// The names after the colon are the traits' own: `PageSelection`, `WindowSizing`, `LeasePolicy`. One line in a crate,
+/// The names after the colon are the traits' own: `PageSelection`, `WindowSizing`, `LeasePolicy`, `Settings`. One line in a crate,
 /// with all the interfaces that the component shall have. It has an effect on wasm32 only.
 #[macro_export]
 macro_rules! export_policy {
@@ -11,7 +11,8 @@ macro_rules! export_policy {
             // Native builds link several policies side by side; their exports would collide.
             #[cfg(target_arch = "wasm32")]
             const _: () = {
-                $crate::__export_interface!($policy $interface);
+                type Exported = $crate::Exported<$policy>;
+                $crate::__export_interface!(Exported $interface);
             };
         )+
     };
@@ -21,26 +22,31 @@ macro_rules! export_policy {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_interface {
-    ($policy:ident PageSelection) => {
+    ($exported:ident PageSelection) => {
         $crate::bindings::page_selector::export_page_selection!(
-            $policy with_types_in $crate::bindings::page_selector
+            $exported with_types_in $crate::bindings::page_selector
         );
     };
-    ($policy:ident WindowSizing) => {
+    ($exported:ident WindowSizing) => {
         $crate::bindings::window_sizer::export_window_sizing!(
-            $policy with_types_in $crate::bindings::window_sizer
+            $exported with_types_in $crate::bindings::window_sizer
         );
     };
-    ($policy:ident LeasePolicy) => {
+    ($exported:ident LeasePolicy) => {
         $crate::bindings::lease_keeper::export_lease_policy!(
-            $policy with_types_in $crate::bindings::lease_keeper
+            $exported with_types_in $crate::bindings::lease_keeper
         );
     };
-    ($policy:ident $other:ident) => {
+    ($exported:ident Settings) => {
+        $crate::bindings::has_settings::export_settings!(
+            $exported with_types_in $crate::bindings::has_settings
+        );
+    };
+    ($exported:ident $other:ident) => {
         compile_error!(concat!(
             "there is no interface `",
             stringify!($other),
-            "`: only PageSelection, WindowSizing, LeasePolicy"
+            "`: only PageSelection, WindowSizing, LeasePolicy, Settings"
         ));
     };
 }

@@ -10,6 +10,8 @@
 //! | windows | [`window_sizing::WindowSizing`] | [`window_sizing::WindowQuestion`] |
 //! | leases | [`lease_policy::LeasePolicy`] | [`lease_policy::AdmitQuestion`] and three more |
 //!
+//! A policy that has settings also implements [`settings::Settings`]. [`log`] notes lines for people.
+//!
 //! Implement what you care for on a unit struct and name it in [`export_policy!`]. That is a whole policy:
 //!
 //! ```
@@ -65,10 +67,16 @@ mod demand;
 mod export;
 mod facts;
 mod holes;
-mod settings;
+pub mod log;
+mod lookup;
+mod policy;
+pub mod settings;
 mod size;
+pub mod text;
 mod windows;
 
+#[doc(hidden)]
+pub use policy::Exported;
 pub use size::{Size, page_bytes};
 #[doc(hidden)]
 pub use wit_bindgen::rt;
@@ -76,30 +84,37 @@ pub use wit_bindgen::rt;
 /// The words that all questions and answers share.
 pub mod types {
     pub use crate::bindings::page_selector::tce::policy::types::{
-        Access, Bytes, ContainerFacts, Demand, Duration, Hint, Instant, Iova, IovaChoice, LeaseId,
-        LockedMemory, PageChoice, PageShift, Platform, Refusal, RefusalReason, Region, RegionId,
-        ReservedRange, Setting, Slot, SlotFacts, SlotUse,
+        Access, Bytes, ContainerFacts, Demand, Duration, Hint, Instant, Iova, IovaChoice, Lease,
+        LeaseId, LeaseRequest, LockedMemory, PageChoice, PageShift, Platform, Refusal,
+        RefusalReason, Region, RegionId, ReservedRange, Setting, Slot, SlotFacts, SlotUse, Terms,
+        Window,
     };
 }
 
 /// Which page size shall a window have? Asked first.
 pub mod page_selection {
-    pub use crate::bindings::page_selector::exports::tce::policy::page_selection::{
-        Guest as PageSelection, PageQuestion,
+    pub use crate::{
+        bindings::page_selector::exports::tce::policy::page_selection::PageQuestion,
+        policy::PageSelection,
     };
 }
 
 /// Which windows shall there be? Asked second.
 pub mod window_sizing {
-    pub use crate::bindings::window_sizer::exports::tce::policy::window_sizing::{
-        Candidate, Guest as WindowSizing, Origin, WindowChoice, WindowQuestion,
+    pub use crate::{
+        bindings::window_sizer::exports::tce::policy::window_sizing::{
+            Candidate, GrowthQuestion, Origin, WindowChoice, WindowQuestion,
+        },
+        policy::WindowSizing,
     };
 }
 
 /// Who may use a window, how much of it, for how long? Asked for each lease.
 pub mod lease_policy {
-    pub use crate::bindings::lease_keeper::exports::tce::policy::lease_policy::{
-        AdmitQuestion, GroupLossQuestion, Guest as LeasePolicy, Lease, LeaseRequest,
-        ReclaimQuestion, RenewQuestion, Shortage, Terms, WindowFacts,
+    pub use crate::{
+        bindings::lease_keeper::exports::tce::policy::lease_policy::{
+            AdmitQuestion, GroupLossQuestion, ReclaimQuestion, RenewQuestion, Shortage,
+        },
+        policy::LeasePolicy,
     };
 }

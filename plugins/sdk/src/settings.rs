@@ -1,55 +1,83 @@
-//! Looking up settings and hints.
+//! What an operator can set. Asked once, when the host loads the policy.
 
-use crate::{
-    lease_policy::{
-        AdmitQuestion, GroupLossQuestion, LeaseRequest, ReclaimQuestion, RenewQuestion,
-    },
-    page_selection::PageQuestion,
-    types::{ContainerFacts, Demand},
-    window_sizing::WindowQuestion,
+use crate::types::Setting;
+pub use crate::{
+    bindings::has_settings::exports::tce::policy::settings::{SettingDescription, SettingProblem},
+    policy::Settings,
 };
 
-macro_rules! lookup {
-    ($($what:ty: $list:ident, $method:ident, $doc:literal;)+) => {
-        $(
-            impl $what {
-                #[doc = $doc]
-                #[must_use]
-                pub fn $method(&self, key: &str) -> Option<&str> {
-                    self.$list.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
-                }
-            }
-        )+
-    };
+impl SettingDescription {
+    /// A setting without a default. The texts are for people: what its value is, what it changes.
+    #[must_use]
+    pub fn new(key: &str, values: &str, meaning: &str) -> Self {
+        let [key, values, meaning] = [key, values, meaning].map(str::to_owned);
+        Self { key, values, meaning, default: None }
+    }
+
+    /// What holds where it is not set.
+    #[must_use]
+    pub fn or(self, default: &str) -> Self {
+        Self { default: Some(default.to_owned()), ..self }
+    }
 }
 
-lookup! {
-    PageQuestion: settings, setting, "What the operator set under this key.";
-    WindowQuestion: settings, setting, "What the operator set under this key.";
-    AdmitQuestion: settings, setting, "What the operator set under this key.";
-    RenewQuestion: settings, setting, "What the operator set under this key.";
-    ReclaimQuestion: settings, setting, "What the operator set under this key.";
-    GroupLossQuestion: settings, setting, "What the operator set under this key.";
-    ContainerFacts: hints, hint, "What the host knows of the container under this key.";
-    Demand: hints, hint, "What the demand says under this key.";
-    LeaseRequest: hints, hint, "What the request says under this key.";
+impl SettingProblem {
+    /// What is wrong with the setting of this key: one sentence.
+    #[must_use]
+    pub fn new(key: &str, detail: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), detail: detail.into() }
+    }
+}
+
+/// All that is wrong: keys that the policy does not know, keys that stand twice, and values that it does not like.
+#[must_use]
+pub fn problems<P: Settings>(settings: &[Setting]) -> Vec<SettingProblem> {
+    let known = P::describe_settings();
+    let mut problems = Vec::new();
+    for (index, setting) in settings.iter().enumerate() {
+        if !known.iter().any(|each| each.key == setting.key) {
+            let keys: Vec<&str> = known.iter().map(|each| each.key.as_str()).collect();
+            let detail = format!("there is no such setting; there are: {}", keys.join(", "));
+            problems.push(SettingProblem::new(&setting.key, detail));
+        } else if settings[..index].iter().any(|each| each.key == setting.key) {
+            problems.push(SettingProblem::new(&setting.key, "it is set twice"));
+        }
+    }
+    problems.extend(P::check_settings(settings));
+    problems
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::types::{Demand, Hint, IovaChoice};
+    use super::{SettingDescription, SettingProblem, Settings, problems};
+    use crate::types::Setting;
+
+    struct OneSetting;
+
+    impl Settings for OneSetting {
+        fn describe_settings() -> Vec<SettingDescription> {
+            vec![SettingDescription::new("share", "a percentage", "the largest share").or("50")]
+        }
+
+        fn check_settings(settings: &[Setting]) -> Vec<SettingProblem> {
+            let bad = settings.iter().filter(|each| each.value.parse::<u8>().is_err());
+            bad.map(|each| SettingProblem::new(&each.key, "it is no percentage")).collect()
+        }
+    }
+
+    fn keys(settings: &[(&str, &str)]) -> Vec<String> {
+        let settings = settings
+            .iter()
+            .map(|(key, value)| Setting { key: (*key).to_owned(), value: (*value).to_owned() });
+        let settings: Vec<Setting> = settings.collect();
+        problems::<OneSetting>(&settings).into_iter().map(|each| each.key).collect()
+    }
 
     #[test]
-    fn the_first_entry_of_a_key_counts() {
-        let hint = |key: &str, value: &str| Hint { key: key.to_owned(), value: value.to_owned() };
-        let demand = Demand {
-            regions: vec![],
-            growth: 0,
-            device_mask: u64::MAX,
-            iova_choice: IovaChoice::Engine,
-            hints: vec![hint("ring-size", "256"), hint("ring-size", "512")],
-        };
-        assert_eq!(demand.hint("ring-size"), Some("256"));
-        assert_eq!(demand.hint("ring"), None);
+    fn unknown_keys_repeated_keys_and_bad_values_are_problems() {
+        assert!(keys(&[("share", "40")]).is_empty());
+        assert_eq!(keys(&[("shares", "40")]), ["shares"]);
+        assert_eq!(keys(&[("share", "40"), ("share", "50")]), ["share"]);
+        assert_eq!(keys(&[("share", "half")]), ["share"]);
     }
 }

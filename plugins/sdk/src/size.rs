@@ -19,6 +19,18 @@ impl Size {
     pub fn of_page(page: PageShift) -> Self {
         Self(page_bytes(page))
     }
+
+    /// The page that a setting means: by its shift (`16`) or by its size (`64K`).
+    #[must_use]
+    pub fn page_of(text: &str) -> Option<PageShift> {
+        let is_page = |shift: &PageShift| *shift < 64;
+        if let Ok(shift) = text.trim().parse() {
+            return Some(shift).filter(is_page);
+        }
+        let size: Self = text.parse().ok()?;
+        let log = size.0.checked_ilog2().filter(|_| size.0.is_power_of_two())?;
+        PageShift::try_from(log).ok()
+    }
 }
 
 impl fmt::Display for Size {
@@ -55,6 +67,15 @@ mod tests {
             (u64::MAX, "18446744073709551615 bytes"),
         ] {
             assert_eq!(Size(bytes).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_page_is_said_by_its_shift_or_its_size() {
+        for (text, page) in
+            [("16", Some(16)), ("64K", Some(16)), ("2 MiB", Some(21)), ("64", None), ("3K", None)]
+        {
+            assert_eq!(Size::page_of(text), page, "{text}");
         }
     }
 

@@ -2,9 +2,9 @@
 
 use tce_policy_sdk::{
     Size,
-    lease_policy::{AdmitQuestion, RenewQuestion, Terms},
+    lease_policy::AdmitQuestion,
     page_bytes,
-    types::{Duration, Instant, Refusal, RefusalReason},
+    types::{Duration, Instant, Refusal, RefusalReason, Terms},
 };
 
 /// Answers `admit`.
@@ -32,17 +32,10 @@ pub fn admit(question: &AdmitQuestion) -> Result<Terms, Refusal> {
     Ok(Terms {
         access: request.access,
         tces_max: request.tces.clamp(1, pages),
+        pinned_max: None,
+        edits_per_second: None,
         expires: request.duration.map(|duration| expiry(question.now, duration)),
     })
-}
-
-/// Answers `renew`: the terms as they are, for the time asked.
-#[must_use]
-pub fn renew(question: &RenewQuestion) -> Terms {
-    Terms {
-        expires: question.duration.map(|duration| expiry(question.now, duration)),
-        ..question.lease.terms
-    }
 }
 
 /// The end of time is as good as never.

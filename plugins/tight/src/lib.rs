@@ -11,9 +11,9 @@
 //!
 //! | key | value | meaning |
 //! |---|---|---|
-//! | `page-max` | a page shift, such as `16` | No larger page, whatever the backing allows: the device sees at most one such page around a buffer. |
+//! | `page-max` | a page, such as `64K`, or its shift, such as `16` | No larger page, whatever the backing allows: the device sees at most one such page around a buffer. |
 //!
-//! Other keys are ignored.
+//! Growth ([`WindowSizing::grow`]) and all of leases but their beginning are as the SDK has them.
 
 #![forbid(unsafe_code)]
 
@@ -22,11 +22,10 @@ pub mod pages;
 pub mod windows;
 
 use tce_policy_sdk::{
-    lease_policy::{
-        AdmitQuestion, GroupLossQuestion, LeasePolicy, ReclaimQuestion, RenewQuestion, Terms,
-    },
+    lease_policy::{AdmitQuestion, LeasePolicy},
     page_selection::{PageQuestion, PageSelection},
-    types::{LeaseId, PageChoice, Refusal},
+    settings::{SettingDescription, SettingProblem, Settings},
+    types::{PageChoice, Refusal, Setting, Terms},
     window_sizing::{WindowChoice, WindowQuestion, WindowSizing},
 };
 
@@ -34,7 +33,7 @@ use tce_policy_sdk::{
 #[derive(Clone, Copy, Debug)]
 pub struct Tight;
 
-tce_policy_sdk::export_policy!(Tight: PageSelection, WindowSizing, LeasePolicy);
+tce_policy_sdk::export_policy!(Tight: PageSelection, WindowSizing, LeasePolicy, Settings);
 
 impl PageSelection for Tight {
     fn select_pages(question: PageQuestion) -> Result<Vec<PageChoice>, Refusal> {
@@ -52,18 +51,16 @@ impl LeasePolicy for Tight {
     fn admit(question: AdmitQuestion) -> Result<Terms, Refusal> {
         leases::admit(&question)
     }
+    // The rest is as the SDK has it. A lease goes on as it is. Nothing is taken back: a holder plans with what it was
+    // promised. When a group leaves, none has to end: the engine makes the mappings of every lease again.
+}
 
-    fn renew(question: RenewQuestion) -> Result<Terms, Refusal> {
-        Ok(leases::renew(&question))
+impl Settings for Tight {
+    fn describe_settings() -> Vec<SettingDescription> {
+        pages::settings()
     }
 
-    fn reclaim(_question: ReclaimQuestion) -> Vec<LeaseId> {
-        // A holder plans with what it was promised: whoever waits is refused.
-        Vec::new()
-    }
-
-    fn group_leaves(_question: GroupLossQuestion) -> Vec<LeaseId> {
-        // The engine makes the mappings of every lease again, so that none has to end.
-        Vec::new()
+    fn check_settings(settings: &[Setting]) -> Vec<SettingProblem> {
+        pages::check_settings(settings)
     }
 }

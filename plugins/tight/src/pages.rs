@@ -7,7 +7,8 @@
 use tce_policy_sdk::{
     Size,
     page_selection::PageQuestion,
-    types::{PageChoice, PageShift, Refusal, RefusalReason, Region},
+    settings::{SettingDescription, SettingProblem},
+    types::{PageChoice, PageShift, Refusal, RefusalReason, Region, Setting},
 };
 
 /// The setting that limits the page.
@@ -42,12 +43,34 @@ pub fn select(question: &PageQuestion) -> Result<Vec<PageChoice>, Refusal> {
 /// The largest page that the settings allow.
 fn page_max(question: &PageQuestion) -> Result<PageShift, Refusal> {
     let Some(value) = question.setting(PAGE_MAX) else { return Ok(PageShift::MAX) };
-    value.parse().map_err(|_| {
-        Refusal::new(
-            RefusalReason::Settings,
-            format!("the setting {PAGE_MAX} is a page shift such as 16, not `{value}`"),
-        )
+    Size::page_of(value).ok_or_else(|| {
+        let detail = format!("the setting {PAGE_MAX} is {NO_PAGE}, not `{value}`");
+        Refusal::new(RefusalReason::Settings, detail)
     })
+}
+
+/// What [`PAGE_MAX`] should be.
+const NO_PAGE: &str = "a page such as 64K, or its shift such as 16";
+
+/// The settings there are.
+#[must_use]
+pub fn settings() -> Vec<SettingDescription> {
+    vec![SettingDescription::new(
+        PAGE_MAX,
+        NO_PAGE,
+        "no larger page, whatever the backing allows: around a buffer a device sees one such page at most",
+    )]
+}
+
+/// What is wrong with their values.
+#[must_use]
+pub fn check_settings(settings: &[Setting]) -> Vec<SettingProblem> {
+    let values = settings.iter().filter(|each| each.key == PAGE_MAX);
+    let bad = values.filter(|each| Size::page_of(&each.value).is_none());
+    bad.map(|each| {
+        SettingProblem::new(PAGE_MAX, format!("`{}` is no page: write {NO_PAGE}", each.value))
+    })
+    .collect()
 }
 
 fn why_none_suits(question: &PageQuestion) -> String {
@@ -78,7 +101,7 @@ fn why_not(region: &Region, page: PageShift) -> String {
         );
     }
     match at {
-        Some(at) if Region { at: None, ..*region }.allows(page) => {
+        Some(at) if Region { at: None, ..region.clone() }.allows(page) => {
             format!("region {id} shall be at {at:#x}, which is no whole page: {least}")
         }
         _ => format!("region {id} is {}, which is no whole number of pages: {least}", Size(*size)),

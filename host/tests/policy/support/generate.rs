@@ -7,10 +7,10 @@ use proptest::{
     sample::select,
 };
 use tce_host::policy::wit::{
-    Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion, Hint, IovaChoice,
-    Lease, LeaseRequest, LockedMemory, Origin, PageChoice, PageQuestion, Platform, ReclaimQuestion,
-    Region, RenewQuestion, ReservedRange, Setting, Shortage, SlotFacts, SlotUse, Terms,
-    WindowFacts, WindowQuestion,
+    Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion, GrowthQuestion,
+    Hint, IovaChoice, Lease, LeaseRequest, LockedMemory, Origin, PageChoice, PageQuestion,
+    Platform, ReclaimQuestion, Region, RenewQuestion, ReservedRange, Setting, Shortage, SlotFacts,
+    SlotUse, Terms, Window, WindowQuestion,
 };
 
 fn page() -> impl Strategy<Value = u8> {
@@ -106,16 +106,18 @@ pub(crate) fn facts() -> impl Strategy<Value = ContainerFacts> {
 /// Regions with the ids 0, 1 and so on.
 fn regions() -> impl Strategy<Value = Vec<Region>> {
     let at = prop_oneof![3 => Just(None), 1 => option::of(iova())];
-    vec((size(), page(), page(), access(), at), 0..6).prop_map(|all| {
+    vec((size(), page(), page(), access(), at, (text(), hints())), 0..6).prop_map(|all| {
         let numbered = (0..).zip(all);
         numbered
-            .map(|(id, (size, backing, granule, access, at))| Region {
+            .map(|(id, (size, backing, granule, access, at, (name, hints)))| Region {
                 id,
+                name,
                 size,
                 backing,
                 granule,
                 access,
                 at,
+                hints,
             })
             .collect()
     })
@@ -187,46 +189,91 @@ pub(crate) fn window_question() -> impl Strategy<Value = WindowQuestion> {
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
-    (access(), any::<u64>(), option::of(any::<u64>()))
-        .prop_map(|(access, tces_max, expires)| Terms { access, tces_max, expires })
+    let quotas = (any::<u64>(), option::of(size()), option::of(any::<u32>()));
+    (access(), quotas, option::of(any::<u64>())).prop_map(
+        |(access, (tces_max, pinned_max, edits_per_second), expires)| Terms {
+            access,
+            tces_max,
+            pinned_max,
+            edits_per_second,
+            expires,
+        },
+    )
 }
 
 fn lease() -> impl Strategy<Value = Lease> {
-    (any::<u64>(), text(), slot(), iova(), size(), terms(), any::<u64>()).prop_map(
-        |(id, holder, slot, start, size, terms, tces)| Lease {
+    let now = (any::<u64>(), any::<u64>(), size(), hints());
+    (any::<u64>(), text(), slot(), iova(), size(), terms(), now).prop_map(
+        |(id, holder, slot, start, size, terms, (since, tces, pinned, hints))| Lease {
             id,
             holder,
             slot,
             start,
             size,
             terms,
+            since,
             tces,
+            pinned,
+            hints,
         },
     )
 }
 
+fn leases() -> impl Strategy<Value = Vec<Lease>> {
+    vec(lease(), 0..4)
+}
+
 fn request() -> impl Strategy<Value = LeaseRequest> {
-    (text(), size(), access(), size(), option::of(any::<u64>()), hints()).prop_map(
-        |(holder, size, access, tces, duration, hints)| LeaseRequest {
+    (text(), size(), access(), size(), size(), option::of(any::<u64>()), hints()).prop_map(
+        |(holder, size, access, tces, memory, duration, hints)| LeaseRequest {
             holder,
             size,
             access,
             tces,
+            memory,
             duration,
             hints,
         },
     )
 }
 
-fn window_facts() -> impl Strategy<Value = WindowFacts> {
-    (slot(), iova(), size(), page(), size()).prop_map(|(slot, start, size, page, unleased)| {
-        WindowFacts { slot, start, size, page, unleased }
-    })
+fn window() -> impl Strategy<Value = Window> {
+    (slot(), iova(), size(), page(), 1..4u8, size(), hints()).prop_map(
+        |(slot, start, size, page, levels, unleased, hints)| Window {
+            slot,
+            start,
+            size,
+            page,
+            levels,
+            unleased,
+            hints,
+        },
+    )
+}
+
+fn windows() -> impl Strategy<Value = Vec<Window>> {
+    vec(window(), 0..3)
+}
+
+pub(crate) fn growth_question() -> impl Strategy<Value = GrowthQuestion> {
+    let rest = (leases(), any::<u64>(), settings());
+    (facts(), windows(), lease(), size(), vec(candidate(), 0..20), rest).prop_map(
+        |(facts, windows, lease, size, candidates, (leases, now, settings))| GrowthQuestion {
+            facts,
+            windows,
+            lease,
+            size,
+            candidates,
+            leases,
+            now,
+            settings,
+        },
+    )
 }
 
 pub(crate) fn admit_question() -> impl Strategy<Value = AdmitQuestion> {
-    let rest = (vec(lease(), 0..4), any::<u64>(), settings());
-    (facts(), window_facts(), request(), rest).prop_map(
+    let rest = (leases(), any::<u64>(), settings());
+    (facts(), window(), request(), rest).prop_map(
         |(facts, window, request, (leases, now, settings))| AdmitQuestion {
             facts,
             window,
@@ -240,9 +287,10 @@ pub(crate) fn admit_question() -> impl Strategy<Value = AdmitQuestion> {
 
 pub(crate) fn renew_question() -> impl Strategy<Value = RenewQuestion> {
     let duration = option::of(any::<u64>());
-    (facts(), lease(), duration, vec(lease(), 0..4), any::<u64>(), settings()).prop_map(
-        |(facts, lease, duration, leases, now, settings)| RenewQuestion {
+    (facts(), window(), lease(), duration, leases(), any::<u64>(), settings()).prop_map(
+        |(facts, window, lease, duration, leases, now, settings)| RenewQuestion {
             facts,
+            window,
             lease,
             duration,
             leases,
@@ -254,9 +302,12 @@ pub(crate) fn renew_question() -> impl Strategy<Value = RenewQuestion> {
 
 pub(crate) fn reclaim_question() -> impl Strategy<Value = ReclaimQuestion> {
     let shortage = select(&[Shortage::WindowSpace, Shortage::LockedMemory][..]);
-    (facts(), shortage, size(), vec(lease(), 0..4), any::<u64>(), settings()).prop_map(
-        |(facts, shortage, wanted, leases, now, settings)| ReclaimQuestion {
+    let rest = (leases(), any::<u64>(), settings());
+    (facts(), windows(), shortage, size(), request(), rest).prop_map(
+        |(facts, windows, shortage, wanted, request, (leases, now, settings))| ReclaimQuestion {
             facts,
+            windows,
+            request,
             shortage,
             wanted,
             leases,
@@ -267,9 +318,10 @@ pub(crate) fn reclaim_question() -> impl Strategy<Value = ReclaimQuestion> {
 }
 
 pub(crate) fn group_loss_question() -> impl Strategy<Value = GroupLossQuestion> {
-    (facts(), any::<u32>(), vec(lease(), 0..4), any::<u64>(), settings()).prop_map(
-        |(facts, group, leases, now, settings)| GroupLossQuestion {
+    (facts(), any::<u32>(), windows(), leases(), any::<u64>(), settings()).prop_map(
+        |(facts, group, windows, leases, now, settings)| GroupLossQuestion {
             facts,
+            windows,
             group,
             leases,
             now,

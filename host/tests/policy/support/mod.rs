@@ -6,7 +6,7 @@ pub(crate) mod questions;
 use std::{env, fs, path::PathBuf};
 
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use tce_host::policy::{Compiler, Evaluation, Limits, LoadedPolicy, Runtime};
+use tce_host::policy::{Asked, Compiler, Limits, LoadedPolicy, Runtime, wit::Refusal};
 
 /// Both ways to execute; this machine may have one only.
 pub(crate) fn compilers() -> impl Iterator<Item = Compiler> {
@@ -58,7 +58,7 @@ pub(crate) fn seeded(cases: u32) -> TestRunner {
 }
 
 /// The answer and the fuel of a decision that has both.
-pub(crate) fn answered<A>(evaluation: Evaluation<A>) -> (A, u64) {
-    let fuel = evaluation.fuel.expect("a component is metered");
-    (evaluation.result.unwrap_or_else(|broken| panic!("no answer: {broken}")), fuel)
+pub(crate) fn answered<A>(asked: Asked<A>) -> (Result<A, Refusal>, u64) {
+    let fuel = asked.fuel.expect("a component is metered");
+    (asked.result.unwrap_or_else(|broken| panic!("no answer: {broken}")), fuel)
 }

@@ -1,10 +1,10 @@
 //! One ordinary question of each kind.
 
 use tce_host::policy::wit::{
-    Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion, IovaChoice, Lease,
-    LeaseRequest, LockedMemory, Origin, PageChoice, PageQuestion, Platform, ReclaimQuestion,
-    Region, RenewQuestion, ReservedRange, Setting, Shortage, SlotFacts, SlotUse, Terms,
-    WindowFacts, WindowQuestion,
+    Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion, GrowthQuestion,
+    IovaChoice, Lease, LeaseRequest, LockedMemory, Origin, PageChoice, PageQuestion, Platform,
+    ReclaimQuestion, Region, RenewQuestion, ReservedRange, Setting, Shortage, SlotFacts, SlotUse,
+    Terms, Window, WindowQuestion,
 };
 
 const NOW: u64 = 1_700_000_000_000;
@@ -38,11 +38,13 @@ pub(crate) fn facts() -> ContainerFacts {
 pub(crate) fn demand() -> Demand {
     let region = |id, size| Region {
         id,
+        name: format!("region-{id}"),
         size,
         backing: 16,
         granule: 16,
         access: Access::ReadWrite,
         at: None,
+        hints: vec![],
     };
     Demand {
         regions: vec![region(1, 1 << 30), region(2, 1 << 20)],
@@ -88,23 +90,65 @@ pub(crate) fn lease() -> Lease {
         slot: 1,
         start: 1 << 59,
         size: 1 << 20,
-        terms: Terms { access: Access::Read, tces_max: 16, expires: Some(NOW + 60_000) },
+        terms: Terms {
+            access: Access::Read,
+            tces_max: 16,
+            pinned_max: None,
+            edits_per_second: None,
+            expires: Some(NOW + 60_000),
+        },
+        since: NOW - 1_000,
         tces: 3,
+        pinned: 0,
+        hints: vec![],
+    }
+}
+
+pub(crate) fn window() -> Window {
+    Window {
+        slot: 1,
+        start: 1 << 59,
+        size: 2 << 30,
+        page: 16,
+        levels: 1,
+        unleased: 1 << 30,
+        hints: vec![],
+    }
+}
+
+fn request() -> LeaseRequest {
+    LeaseRequest {
+        holder: "vm-8".to_owned(),
+        size: 1 << 20,
+        access: Access::ReadWrite,
+        tces: 8,
+        memory: 1 << 20,
+        duration: Some(60_000),
+        hints: vec![],
+    }
+}
+
+/// With windows of all sizes from 1 GiB in slot 0.
+pub(crate) fn growth_question(settings: Vec<Setting>) -> GrowthQuestion {
+    let candidates = window_question(vec![]).candidates;
+    let candidates = candidates.into_iter().filter(|each| each.slot == 0 && each.size >= 1 << 30);
+    GrowthQuestion {
+        facts: facts(),
+        windows: vec![window()],
+        lease: lease(),
+        size: 1 << 30,
+        candidates: candidates.collect(),
+        leases: vec![lease()],
+        now: NOW,
+        settings,
     }
 }
 
 pub(crate) fn admit_question(settings: Vec<Setting>) -> AdmitQuestion {
     AdmitQuestion {
         facts: facts(),
-        window: WindowFacts { slot: 1, start: 1 << 59, size: 2 << 30, page: 16, unleased: 1 << 30 },
-        request: LeaseRequest {
-            holder: "vm-8".to_owned(),
-            size: 1 << 20,
-            access: Access::ReadWrite,
-            tces: 8,
-            duration: Some(60_000),
-            hints: vec![],
-        },
+        window: window(),
+        request: request(),
         leases: vec![lease()],
         now: NOW,
         settings,
@@ -114,6 +158,7 @@ pub(crate) fn admit_question(settings: Vec<Setting>) -> AdmitQuestion {
 pub(crate) fn renew_question(settings: Vec<Setting>) -> RenewQuestion {
     RenewQuestion {
         facts: facts(),
+        window: window(),
         lease: lease(),
         duration: Some(60_000),
         leases: vec![lease()],
@@ -125,6 +170,8 @@ pub(crate) fn renew_question(settings: Vec<Setting>) -> RenewQuestion {
 pub(crate) fn reclaim_question(settings: Vec<Setting>) -> ReclaimQuestion {
     ReclaimQuestion {
         facts: facts(),
+        windows: vec![window()],
+        request: request(),
         shortage: Shortage::WindowSpace,
         wanted: 1 << 20,
         leases: vec![lease()],
@@ -134,5 +181,12 @@ pub(crate) fn reclaim_question(settings: Vec<Setting>) -> ReclaimQuestion {
 }
 
 pub(crate) fn group_loss_question(settings: Vec<Setting>) -> GroupLossQuestion {
-    GroupLossQuestion { facts: facts(), group: 4, leases: vec![lease()], now: NOW, settings }
+    GroupLossQuestion {
+        facts: facts(),
+        group: 4,
+        windows: vec![window()],
+        leases: vec![lease()],
+        now: NOW,
+        settings,
+    }
 }

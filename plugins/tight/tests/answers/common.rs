@@ -37,7 +37,16 @@ pub(crate) fn facts() -> ContainerFacts {
 
 /// A region that is mapped in pieces no smaller than its backing.
 pub(crate) fn region(id: u32, size: u64, backing: u8) -> Region {
-    Region { id, size, backing, granule: backing, access: Access::ReadWrite, at: None }
+    Region {
+        id,
+        name: format!("region-{id}"),
+        size,
+        backing,
+        granule: backing,
+        access: Access::ReadWrite,
+        at: None,
+        hints: vec![],
+    }
 }
 
 pub(crate) fn demand(regions: Vec<Region>, growth: u64) -> Demand {

@@ -3,10 +3,9 @@
 use crate::common::{GIB, K64, KIB, MIB, facts};
 use tce_policy_sdk::{
     lease_policy::{
-        AdmitQuestion, GroupLossQuestion, Lease, LeasePolicy, LeaseRequest, ReclaimQuestion,
-        RenewQuestion, Shortage, Terms, WindowFacts,
+        AdmitQuestion, GroupLossQuestion, LeasePolicy, ReclaimQuestion, RenewQuestion, Shortage,
     },
-    types::{Access, RefusalReason},
+    types::{Access, Lease, LeaseRequest, RefusalReason, Terms, Window},
 };
 use tight::Tight;
 
@@ -15,20 +14,38 @@ const NOW: u64 = 1_700_000_000_000;
 fn admit_question(size: u64, tces: u64, duration: Option<u64>) -> AdmitQuestion {
     AdmitQuestion {
         facts: facts(),
-        window: WindowFacts { slot: 1, start: 1 << 59, size: GIB, page: K64, unleased: MIB },
-        request: LeaseRequest {
-            holder: "vm-7".to_owned(),
-            size,
-            access: Access::Read,
-            tces,
-            duration,
-            hints: vec![],
-        },
+        window: window(),
+        request: request(size, tces, duration),
         leases: vec![],
         now: NOW,
         settings: vec![],
     }
 }
+
+fn window() -> Window {
+    Window {
+        slot: 1,
+        start: 1 << 59,
+        size: GIB,
+        page: K64,
+        levels: 1,
+        unleased: MIB,
+        hints: vec![],
+    }
+}
+
+fn request(size: u64, tces: u64, duration: Option<u64>) -> LeaseRequest {
+    let (holder, memory) = ("vm-7".to_owned(), size);
+    LeaseRequest { holder, size, access: Access::Read, tces, memory, duration, hints: vec![] }
+}
+
+const TERMS: Terms = Terms {
+    access: Access::Read,
+    tces_max: 3,
+    pinned_max: None,
+    edits_per_second: None,
+    expires: Some(NOW + 5_000),
+};
 
 fn lease() -> Lease {
     Lease {
@@ -37,8 +54,11 @@ fn lease() -> Lease {
         slot: 1,
         start: 1 << 59,
         size: MIB,
-        terms: Terms { access: Access::Write, tces_max: 4, expires: Some(NOW + 1) },
+        terms: Terms { access: Access::Write, tces_max: 4, expires: Some(NOW + 1), ..TERMS },
+        since: NOW - 1,
         tces: 0,
+        pinned: 0,
+        hints: vec![],
     }
 }
 
@@ -48,8 +68,7 @@ fn terms(size: u64, tces: u64, duration: Option<u64>) -> Terms {
 
 #[test]
 fn a_lease_that_fits_gets_what_it_asked_for() {
-    let expected = Terms { access: Access::Read, tces_max: 3, expires: Some(NOW + 5_000) };
-    assert_eq!(terms(MIB, 3, Some(5_000)), expected);
+    assert_eq!(terms(MIB, 3, Some(5_000)), TERMS);
     assert_eq!(terms(MIB, 3, None).expires, None);
 }
 
@@ -85,15 +104,16 @@ fn a_lease_of_nothing_is_refused() {
 fn a_renewal_changes_the_end_alone() {
     let question = |duration| RenewQuestion {
         facts: facts(),
+        window: window(),
         lease: lease(),
         duration,
         leases: vec![lease()],
         now: NOW,
         settings: vec![],
     };
-    let renewed = tight::leases::renew(&question(Some(9)));
-    assert_eq!(renewed, Terms { expires: Some(NOW + 9), ..lease().terms });
-    assert_eq!(tight::leases::renew(&question(None)).expires, None);
+    let renew = |duration| Tight::renew(question(duration)).expect("terms");
+    assert_eq!(renew(Some(9)), Terms { expires: Some(NOW + 9), ..lease().terms });
+    assert_eq!(renew(None).expires, None);
 }
 
 #[test]
@@ -101,14 +121,22 @@ fn nothing_that_was_granted_is_taken_back() {
     let leases = vec![lease()];
     let under_pressure = ReclaimQuestion {
         facts: facts(),
+        windows: vec![window()],
         shortage: Shortage::WindowSpace,
         wanted: GIB,
+        request: request(GIB, 1, None),
         leases: leases.clone(),
         now: NOW,
         settings: vec![],
     };
     assert!(Tight::reclaim(under_pressure).is_empty());
-    let group_loss =
-        GroupLossQuestion { facts: facts(), group: 2, leases, now: NOW, settings: vec![] };
+    let group_loss = GroupLossQuestion {
+        facts: facts(),
+        group: 2,
+        windows: vec![window()],
+        leases,
+        now: NOW,
+        settings: vec![],
+    };
     assert!(Tight::group_leaves(group_loss).is_empty());
 }

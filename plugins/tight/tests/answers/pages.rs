@@ -97,7 +97,8 @@ fn the_setting_page_max_limits_the_page() {
     let ask = |value: &str| ask(vec![region(1, GIB, M2)], vec![setting("page-max", value)]);
     assert_eq!(ask("16").map(|choices| choices[0].page), Ok(K64));
     assert_eq!(ask("17").map(|choices| choices[0].page), Ok(K64));
-    assert_eq!(ask("255").map(|choices| choices[0].page), Ok(M2));
+    assert_eq!(ask("63").map(|choices| choices[0].page), Ok(M2));
+    assert_eq!(ask("64K").map(|choices| choices[0].page), Ok(K64));
 }
 
 #[test]
@@ -108,12 +109,24 @@ fn a_page_max_that_leaves_nothing_is_refused_as_a_setting() {
         refused.detail,
         "the setting page-max allows pages up to 2 KiB, and the smallest page that suits is 4 KiB"
     );
-    let refused = refusal(vec![region(1, GIB, M2)], vec![setting("page-max", "64K")]);
-    assert_eq!(refused.detail, "the setting page-max is a page shift such as 16, not `64K`");
+    let refused = refusal(vec![region(1, GIB, M2)], vec![setting("page-max", "large")]);
+    assert_eq!(
+        refused.detail,
+        "the setting page-max is a page such as 64K, or its shift such as 16, not `large`"
+    );
 }
 
 #[test]
 fn unknown_settings_are_ignored() {
     let answer = ask(vec![region(1, GIB, M2)], vec![setting("colour", "red")]);
     assert_eq!(answer.map(|choices| choices[0].page), Ok(M2));
+}
+
+#[test]
+fn what_is_no_page_is_a_problem_of_the_setting() {
+    let problems = |value: &str| tight::pages::check_settings(&[setting("page-max", value)]);
+    assert!(problems("64K").is_empty() && problems("16").is_empty());
+    for value in ["large", "64", "3K", ""] {
+        assert_eq!(problems(value).len(), 1, "{value}");
+    }
 }
