@@ -1,7 +1,7 @@
 //! From what a policy answers to what the engine may do. An answer is advice; what passes here and the engine's own
 //! check is a grant.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use tce_engine::{
     Error,
@@ -270,7 +270,18 @@ pub fn terms(question: &wit::AdmitQuestion, answer: &wit::Terms) -> Result<Terms
     if !asked.includes(access) {
         return nonsense(format!("{access} access, where {asked} was asked for"));
     }
-    let pages = question.request.size.checked_shr(question.window.page.into()).unwrap_or(0);
+    check_terms(answer, question.request.size, question.window.page, question.now)
+}
+
+/// What holds for the terms of every lease of this size, in a window with this page.
+fn check_terms(
+    answer: &wit::Terms,
+    size: wit::Bytes,
+    page: wit::PageShift,
+    now: wit::Instant,
+) -> Result<Terms, Rejection> {
+    let access = engine_access(answer.access);
+    let pages = size.checked_shr(page.into()).unwrap_or(0);
     if answer.tces_max == 0 || answer.tces_max > pages {
         return nonsense(format!("{} TCEs for a lease that has {pages}", answer.tces_max));
     }
@@ -278,8 +289,8 @@ pub fn terms(question: &wit::AdmitQuestion, answer: &wit::Terms) -> Result<Terms
     if edits_per_second == Some(None) {
         return nonsense("0 edits in a second, which allows nothing");
     }
-    if let Some(at) = answer.expires.filter(|at| *at <= question.now) {
-        return nonsense(format!("an end at {at}, when it is {} already", question.now));
+    if let Some(at) = answer.expires.filter(|at| *at <= now) {
+        return nonsense(format!("an end at {at}, when it is {now} already"));
     }
     Ok(Terms {
         access,
@@ -288,6 +299,71 @@ pub fn terms(question: &wit::AdmitQuestion, answer: &wit::Terms) -> Result<Terms
         edits_per_second: edits_per_second.flatten(),
         expires: answer.expires.map(Timestamp),
     })
+}
+
+/// Checks an answer to `lease-policy`'s `renew`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn renewal(question: &wit::RenewQuestion, answer: &wit::Terms) -> Result<Terms, Rejection> {
+    let lease = &question.lease;
+    if answer.access != lease.terms.access {
+        let [has, wants] = [lease.terms.access, answer.access].map(engine_access);
+        return nonsense(format!("{wants} access, and a renewal leaves it at {has}"));
+    }
+    if answer.tces_max < lease.tces {
+        return nonsense(format!("{} TCEs, where {} are set", answer.tces_max, lease.tces));
+    }
+    if let Some(max) = answer.pinned_max.filter(|max| *max < lease.pinned) {
+        let [max, pinned] = [max, lease.pinned].map(Bytes::new);
+        return nonsense(format!("{max} of memory, where {pinned} are registered"));
+    }
+    check_terms(answer, lease.size, question.window.page, question.now)
+}
+
+/// Checks an answer to `window-sizing`'s `grow`: a window for a lease that needs this.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn growth(
+    question: &wit::GrowthQuestion,
+    answer: &wit::Candidate,
+    need: Need,
+) -> Result<WindowChoice, Rejection> {
+    if !question.candidates.contains(answer) {
+        return nonsense(format!(
+            "a window of {} in pages of shift {} with {} level(s) in slot {}, which is none of the \
+             candidates as they are",
+            Bytes::new(answer.size),
+            answer.page,
+            answer.levels,
+            answer.slot
+        ));
+    }
+    let place = Slot::numbered(answer.slot).zip(PageShift::new(answer.page));
+    let Some((slot, page)) = place else { return nonsense("a candidate that cannot be") };
+    let (size, levels) = (Bytes::new(answer.size), answer.levels);
+    Ok(WindowChoice { slot, page, size, fallback: None, levels, needs: vec![need] })
+}
+
+/// Checks an answer to `lease-policy`'s `reclaim` or `group-leaves`: each of the leases at most once.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn leases(
+    there: &[wit::Lease],
+    answer: &[wit::LeaseId],
+) -> Result<Vec<wit::LeaseId>, Rejection> {
+    let mut seen = BTreeSet::new();
+    for id in answer {
+        if !there.iter().any(|lease| lease.id == *id) {
+            return nonsense(format!("there is no lease {id}"));
+        }
+        if !seen.insert(*id) {
+            return nonsense(format!("lease {id} stands twice"));
+        }
+    }
+    Ok(answer.to_vec())
 }
 
 #[cfg(test)]

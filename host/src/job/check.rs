@@ -11,8 +11,8 @@ use tce_engine::{
 };
 
 use super::{
-    DEVICES_MAX, EditPlan, IovaChoice, Job, JobError, LEASES_MAX, LeasePlan, REGIONS_MAX,
-    RegionPlan, Ring, STEPS_MAX, Step,
+    DEVICES_MAX, EditPlan, GroupPlan, IovaChoice, Job, JobError, LEASES_MAX, LeasePlan,
+    REGIONS_MAX, RegionPlan, Ring, STEPS_MAX, Step,
     file::{
         AccessEntry, EditEntry, IovaEntry, JobFile, LeaseEntry, Memory, RegionEntry, StepEntry,
     },
@@ -33,7 +33,9 @@ pub(super) fn check(file: JobFile) -> Checked<Job> {
     let lease_names = names("lease", leases.iter().map(|lease| lease.name.as_str()))?;
     let script = Script { regions: &regions, leases: &leases, region_names, lease_names };
     let steps = file.steps.into_iter().enumerate();
-    let steps = steps.map(|(index, step)| script.step(index, step)).collect::<Checked<_>>()?;
+    let steps: Vec<Step> =
+        steps.map(|(index, step)| script.step(index, step)).collect::<Checked<_>>()?;
+    check_later(&leases, &steps)?;
     Ok(Job {
         name: file.name,
         backend: file.backend,
@@ -176,6 +178,7 @@ fn lease(
         tces: entry.tces,
         duration: entry.duration,
         unmapping: entry.deferred.map_or(Unmapping::Strict, |it| Unmapping::Deferred(it.0)),
+        later: entry.later,
         hints: entry.hints.clone(),
     })
 }
@@ -211,6 +214,24 @@ impl Script<'_> {
             StepEntry::MapAll { lease } => Step::MapAll { lease: self.lease(&place, &lease)? },
             StepEntry::UnmapAll { lease } => Step::UnmapAll { lease: self.lease(&place, &lease)? },
             StepEntry::Revoke { lease } => Step::Revoke { lease: self.lease(&place, &lease)? },
+            StepEntry::Lease { lease } => Step::Lease { lease: self.lease(&place, &lease)? },
+            StepEntry::Renew { lease, duration } => {
+                Step::Renew { lease: self.lease(&place, &lease)?, duration }
+            }
+            StepEntry::Grow { lease, size } => {
+                let (lease, size) = (self.lease(&place, &lease)?, size.bytes());
+                let least = self.leases[lease].size;
+                if size <= least {
+                    let problem = format!("growing to {size} is no growth: the lease has {least}");
+                    return invalid(place, problem);
+                }
+                Step::Grow { lease, size }
+            }
+            StepEntry::Leave { group, device } => Step::Leave(match (group, device) {
+                (Some(number), None) => GroupPlan::Number(GroupNumber(number)),
+                (None, Some(device)) => GroupPlan::Of(device),
+                _ => return invalid(place, "to leave, a step has either `group` or `device`"),
+            }),
             StepEntry::Batch { lease, edits } => {
                 let lease = self.lease(&place, &lease)?;
                 let edits = edits.iter().map(|edit| self.edit(&place, lease, edit));
@@ -285,6 +306,32 @@ impl Script<'_> {
         }
         Ok(())
     }
+}
+
+/// A lease for later is asked for by one step, and every other step of it comes behind that one.
+fn check_later(leases: &[LeasePlan], steps: &[Step]) -> Checked<()> {
+    let mut there: Vec<bool> = leases.iter().map(|lease| !lease.later).collect();
+    for (step, number) in steps.iter().zip(1..) {
+        let Some(lease) = step.lease() else { continue };
+        let (place, name) = (format!("step {number}"), &leases[lease].name);
+        match step {
+            Step::Lease { .. } if !leases[lease].later => {
+                let problem =
+                    format!("lease {name} is there from the start: it has no later = true");
+                return invalid(place, problem);
+            }
+            Step::Lease { .. } if there[lease] => {
+                return invalid(place, format!("lease {name} is asked for twice"));
+            }
+            Step::Lease { .. } => there[lease] = true,
+            _ if there[lease] => {}
+            _ => {
+                let problem = format!("lease {name} is not there yet: a step `lease` comes first");
+                return invalid(place, problem);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn unmap(place: &str, at: Bytes, entry: &EditEntry) -> Checked<EditPlan> {

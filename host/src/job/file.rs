@@ -169,6 +169,9 @@ pub struct LeaseEntry {
     pub duration: Option<u64>,
     /// How its unmaps are put off; absent: they are made at once.
     pub deferred: Option<DeferredEntry>,
+    /// Whether it is asked for by a step, and not before the first.
+    #[serde(default)]
+    pub later: bool,
     /// What else policies are told of the request.
     #[serde(default)]
     pub hints: Hints,
@@ -236,6 +239,32 @@ pub enum StepEntry {
     Revoke {
         /// The lease.
         lease: String,
+    },
+    /// Asks for a lease that is for later.
+    Lease {
+        /// The lease.
+        lease: String,
+    },
+    /// Asks for more time.
+    Renew {
+        /// The lease.
+        lease: String,
+        /// For how many milliseconds from now; absent: until it is given back.
+        duration: Option<u64>,
+    },
+    /// Moves a lease into a window of its own, where it has more room.
+    Grow {
+        /// The lease.
+        lease: String,
+        /// How much it shall have.
+        size: Size,
+    },
+    /// Lets one of several groups go.
+    Leave {
+        /// The group, by number.
+        group: Option<u32>,
+        /// The group, by one of its devices.
+        device: Option<String>,
     },
 }
 

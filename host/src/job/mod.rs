@@ -127,6 +127,8 @@ pub struct LeasePlan {
     pub duration: Option<u64>,
     /// How its unmaps are made.
     pub unmapping: Unmapping,
+    /// Whether a step asks for it.
+    pub later: bool,
     /// What else policies are told of the request.
     pub hints: Hints,
 }
@@ -163,6 +165,54 @@ pub enum Step {
         /// The lease.
         lease: usize,
     },
+    /// Ask for a lease.
+    Lease {
+        /// The lease.
+        lease: usize,
+    },
+    /// Ask for more time.
+    Renew {
+        /// The lease.
+        lease: usize,
+        /// For how many milliseconds from now.
+        duration: Option<u64>,
+    },
+    /// Move a lease into a larger range.
+    Grow {
+        /// The lease.
+        lease: usize,
+        /// How much it shall have.
+        size: Bytes,
+    },
+    /// Let one of several groups go.
+    Leave(GroupPlan),
+}
+
+impl Step {
+    /// The lease that it is about.
+    #[must_use]
+    pub const fn lease(&self) -> Option<usize> {
+        match *self {
+            Self::MapAll { lease }
+            | Self::UnmapAll { lease }
+            | Self::Batch { lease, .. }
+            | Self::Ring { lease, .. }
+            | Self::Revoke { lease }
+            | Self::Lease { lease }
+            | Self::Renew { lease, .. }
+            | Self::Grow { lease, .. } => Some(lease),
+            Self::Leave(_) => None,
+        }
+    }
+}
+
+/// A group, as a job names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupPlan {
+    /// By its number.
+    Number(GroupNumber),
+    /// By the address of one of its devices.
+    Of(String),
 }
 
 /// An edit to be.

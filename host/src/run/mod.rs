@@ -3,11 +3,15 @@
 mod attach;
 mod clock;
 mod fallback;
+mod grow;
+mod leave;
+mod live;
 mod memory;
 mod outcome;
 mod plan;
 mod script;
 mod session;
+mod terms;
 mod windows;
 mod words;
 mod work;

@@ -8,13 +8,14 @@ use tce_engine::{
     geometry::TableShape,
     kernel::{GroupNumber, Kernel},
     layout::UnusedDefault,
-    lease::{EndCause, LeaseId, LeaseState},
+    lease::{EndCause, Lease, LeaseId, LeaseState, Timestamp},
     lingering::Unmapping,
     region::RegionId,
     window::{Claim, Origin, Window, WindowId},
 };
 
 use crate::{
+    exit::{Exit, Failure},
     job::{Job, file},
     report::{
         CallsEntry, ChargeEntry, ContainerEntry, DecisionEntry, DeferredEntry, FORMAT, LeaseEntry,
@@ -33,7 +34,10 @@ pub(super) struct Outcome {
     pub(super) window_regions: Vec<Vec<usize>>,
     pub(super) backings: Vec<PageShift>,
     pub(super) region_ids: Vec<RegionId>,
-    pub(super) lease_ids: Vec<LeaseId>,
+    /// Each lease of the job that was made.
+    pub(super) lease_ids: Vec<Option<LeaseId>>,
+    /// Since when each is.
+    pub(super) since: Vec<Timestamp>,
     /// Locked before the run, and by it when the script begins.
     pub(super) before: Bytes,
     pub(super) during: Bytes,
@@ -66,7 +70,7 @@ impl ScriptOutcome {
 pub(super) struct EngineOutcome {
     charges: Vec<Charge>,
     dynamic_tces_max: Option<u64>,
-    leases: Vec<LeaseSeen>,
+    leases: Vec<Option<LeaseSeen>>,
 }
 
 struct LeaseSeen {
@@ -79,21 +83,33 @@ struct LeaseSeen {
 }
 
 impl Outcome {
+    /// A lease of the job.
+    pub(super) fn lease(&self, index: usize) -> Result<LeaseId, Failure> {
+        let made = self.lease_ids[index];
+        made.ok_or_else(|| Failure::new(Exit::Job, "the lease was not asked for yet"))
+    }
+
+    /// Notes that these regions are mapped in the window that was made last.
+    pub(super) fn move_regions(&mut self, regions: &[usize]) {
+        self.window_regions.iter_mut().for_each(|of| of.retain(|it| !regions.contains(it)));
+        self.window_regions.push(regions.to_vec());
+    }
+
     pub(super) fn note_engine<K: Kernel>(&mut self, engine: &Engine<K>) {
-        let leases = self.lease_ids.iter().filter_map(|id| engine.leases().get(*id).ok());
-        let leases = leases.map(|lease| LeaseSeen {
+        let leases = self.lease_ids.iter().map(|id| engine.leases().get((*id)?).ok());
+        let seen = |lease: &Lease| LeaseSeen {
             window: lease.home().window,
             claim: lease.home().claim,
             access: lease.access,
             tces_max: lease.quota.tces,
             unmapping: lease.unmapping,
             state: lease.state,
-        });
+        };
         let dynamic_tces_max = engine.facts().and_then(|facts| facts.dynamic_tces_max);
         self.engine = EngineOutcome {
             charges: engine.charges().to_vec(),
             dynamic_tces_max: dynamic_tces_max.map(Pages::raw),
-            leases: leases.collect(),
+            leases: leases.map(|lease| lease.map(seen)).collect(),
         };
     }
 
@@ -224,7 +240,8 @@ impl Outcome {
 
     fn leases(&self, job: &Job) -> Vec<LeaseEntry> {
         let made = job.leases.iter().zip(&self.engine.leases).enumerate();
-        made.map(|(index, (plan, seen))| LeaseEntry {
+        let made = made.filter_map(|(index, (plan, seen))| Some((index, plan, seen.as_ref()?)));
+        made.map(|(index, plan, seen)| LeaseEntry {
             name: plan.name.clone(),
             holder: plan.holder.name().to_owned(),
             slot: seen.window.slot.number(),

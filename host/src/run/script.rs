@@ -14,45 +14,53 @@ pub(super) struct Script<'a> {
     pub(super) regions: &'a [RegionPlan],
     pub(super) region_ids: &'a [RegionId],
     pub(super) leases: &'a [LeasePlan],
-    /// The leases' ranges.
-    pub(super) claims: &'a [Claim],
+    /// The leases' ranges; none where there is no lease yet.
+    pub(super) claims: &'a [Option<Claim>],
 }
 
 /// What a step comes to.
 pub(super) enum Act {
     /// Batches under a lease, made one by one.
     Edits { lease: usize, batches: u64 },
-    /// Taking the lease back.
-    Revoke { lease: usize },
+    /// Something that is done at once.
+    Once,
 }
 
 impl Script<'_> {
     pub(super) fn act(step: &Step) -> Act {
         match *step {
-            Step::Revoke { lease } => Act::Revoke { lease },
             Step::MapAll { lease } | Step::UnmapAll { lease } | Step::Batch { lease, .. } => {
                 Act::Edits { lease, batches: 1 }
             }
             Step::Ring { lease, ring } => Act::Edits { lease, batches: u64::from(ring.turns) },
+            Step::Revoke { .. }
+            | Step::Lease { .. }
+            | Step::Renew { .. }
+            | Step::Grow { .. }
+            | Step::Leave(_) => Act::Once,
         }
     }
 
     /// The edits of one batch of a step, counted from 0. `None` if an address does not fit 64 bits.
     pub(super) fn batch(&self, step: &Step, batch: u64) -> Option<Vec<Edit>> {
         match step {
-            Step::Revoke { .. } => Some(Vec::new()),
             Step::MapAll { lease } => self.map_all(*lease),
-            Step::UnmapAll { lease } => Some(vec![Edit::Unmap(self.claims[*lease])]),
+            Step::UnmapAll { lease } => Some(vec![Edit::Unmap(self.claims[*lease]?)]),
             Step::Batch { lease, edits } => {
                 edits.iter().map(|edit| self.edit(*lease, edit)).collect()
             }
             Step::Ring { lease, ring } => self.turn(*lease, ring, batch),
+            Step::Revoke { .. }
+            | Step::Lease { .. }
+            | Step::Renew { .. }
+            | Step::Grow { .. }
+            | Step::Leave(_) => Some(Vec::new()),
         }
     }
 
     /// Regions without an address of their own lie one behind the other from the start of the lease.
     fn map_all(&self, lease: usize) -> Option<Vec<Edit>> {
-        let mut next = self.claims[lease].start;
+        let mut next = self.claims[lease]?.start;
         let mut edits = Vec::new();
         for index in &self.leases[lease].regions {
             let RegionPlan { size, access, at, .. } = self.regions[*index];
@@ -77,7 +85,7 @@ impl Script<'_> {
     }
 
     fn iova(&self, lease: usize, at: Bytes) -> Option<Iova> {
-        self.claims[lease].start.checked_add(at)
+        self.claims[lease]?.start.checked_add(at)
     }
 
     /// One turn of a ring: the oldest buffers go, the next ones come in the places that follow.

@@ -10,6 +10,7 @@ use tce_engine::{
     lease::{LeaseId, Timestamp},
     machine::Machine,
     region::RegionId,
+    window::WindowId,
 };
 
 use crate::{
@@ -60,7 +61,7 @@ impl<M: Machine> Session<'_, M> {
         let leases = self.decide_leases(decisions, &facts, &layout)?;
         let (windows, regions) = self.make_windows(layout)?;
         let region_ids = self.register(&backings)?;
-        let lease_ids = self.lease(&leases, &windows)?;
+        let lease_ids = self.make_leases(&leases, &windows)?;
         let during = self.locked()?.checked_sub(before).unwrap_or_default();
         let mut outcome = Outcome {
             groups,
@@ -69,13 +70,14 @@ impl<M: Machine> Session<'_, M> {
             window_regions: regions,
             backings,
             region_ids,
+            since: vec![self.started; lease_ids.len()],
             lease_ids,
             before,
             during,
             script: ScriptOutcome::of(self.job),
             engine: EngineOutcome::default(),
         };
-        self.work(&mut outcome, progress)?;
+        self.work(&mut outcome, decisions, progress)?;
         outcome.note_engine(self.engine);
         Ok(outcome)
     }
@@ -120,17 +122,20 @@ impl<M: Machine> Session<'_, M> {
         decisions: &mut Decisions,
         facts: &wit::ContainerFacts,
         layout: &Layout,
-    ) -> Result<Vec<PlannedLease>, Failure> {
-        let mut planned: Vec<PlannedLease> = Vec::new();
-        for index in 0..self.job.leases.len() {
+    ) -> Result<Vec<Option<PlannedLease>>, Failure> {
+        let mut planned: Vec<Option<PlannedLease>> = Vec::new();
+        for (index, lease) in self.job.leases.iter().enumerate() {
+            if lease.later {
+                planned.push(None);
+                continue;
+            }
             let question = self.admit_question(facts, layout, &planned, index)?;
-            let lease = &self.job.leases[index];
             let size = Bytes::new(question.request.size);
             let policies = self.options.policies;
             let decided = policies.decide(&lease.name, question, grant::terms, words::terms);
             let terms = conclude(decisions, decided)?;
             let window = plan::window_of(lease, &layout.regions)?;
-            planned.push(PlannedLease { window, size, terms });
+            planned.push(Some(PlannedLease { window, size, terms }));
         }
         Ok(planned)
     }
@@ -139,7 +144,7 @@ impl<M: Machine> Session<'_, M> {
         &self,
         facts: &wit::ContainerFacts,
         layout: &Layout,
-        planned: &[PlannedLease],
+        planned: &[Option<PlannedLease>],
         index: usize,
     ) -> Result<wit::AdmitQuestion, Failure> {
         let lease = &self.job.leases[index];
@@ -147,7 +152,8 @@ impl<M: Machine> Session<'_, M> {
         let window = &layout.grant.windows()[place];
         let size = plan::lease_size(lease, window.page)?;
         let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
-        let beside = planned.iter().filter(|other| other.window == place).map(|other| other.size);
+        let beside =
+            planned.iter().flatten().filter(|other| other.window == place).map(|other| other.size);
         let unleased = plan::unleased(&layouts, window, beside);
         Ok(wit::AdmitQuestion {
             facts: facts.clone(),
@@ -160,9 +166,10 @@ impl<M: Machine> Session<'_, M> {
     }
 
     /// The leases admitted so far, as policies see leases. Where each will lie is not known yet.
-    fn planned_leases(&self, layout: &Layout, planned: &[PlannedLease]) -> Vec<wit::Lease> {
+    fn planned_leases(&self, layout: &Layout, planned: &[Option<PlannedLease>]) -> Vec<wit::Lease> {
         let list = planned.iter().zip(&self.job.leases).zip(0u64..);
-        list.map(|((planned, lease), id)| {
+        let list = list.filter_map(|((planned, lease), id)| Some((planned.as_ref()?, lease, id)));
+        list.map(|(planned, lease, id)| {
             let window = &layout.grant.windows()[planned.window];
             wit::Lease {
                 id,
@@ -198,50 +205,69 @@ impl<M: Machine> Session<'_, M> {
         Ok(ids)
     }
 
-    fn lease(
+    fn make_leases(
         &mut self,
-        planned: &[PlannedLease],
+        planned: &[Option<PlannedLease>],
         windows: &[MadeWindow],
-    ) -> Result<Vec<LeaseId>, Failure> {
-        let mut ids = Vec::new();
-        for (lease, plan) in self.job.leases.iter().zip(planned) {
-            let request = LeaseRequest {
-                at: lease.at,
-                access: plan.terms.access,
-                quota: plan.terms.quota(),
-                expires: plan.terms.expires,
-                unmapping: lease.unmapping,
-                ..LeaseRequest::new(lease.holder.clone(), windows[plan.window].window.id, plan.size)
-            };
-            let grant = self.engine.grant_lease(request);
-            let id = grant.and_then(|grant| self.engine.lease(grant));
-            let place = format!("lease {}", lease.name);
-            ids.push(id.map_err(|error| Failure::from(error).at(place))?);
-        }
-        Ok(ids)
+    ) -> Result<Vec<Option<LeaseId>>, Failure> {
+        let planned = planned.iter().enumerate();
+        let made = planned.map(|(index, plan)| {
+            let Some(plan) = plan else { return Ok(None) };
+            let made = self.make_lease(index, plan, windows[plan.window].window.id);
+            made.map(Some).map_err(|error| self.at_lease(index, error))
+        });
+        made.collect()
+    }
+
+    /// Makes a lease of the job, as it was admitted.
+    pub(super) fn make_lease(
+        &mut self,
+        index: usize,
+        plan: &PlannedLease,
+        window: WindowId,
+    ) -> Result<LeaseId, tce_engine::Error> {
+        let lease = &self.job.leases[index];
+        let request = LeaseRequest {
+            at: lease.at,
+            access: plan.terms.access,
+            quota: plan.terms.quota(),
+            expires: plan.terms.expires,
+            unmapping: lease.unmapping,
+            ..LeaseRequest::new(lease.holder.clone(), window, plan.size)
+        };
+        let grant = self.engine.grant_lease(request)?;
+        self.engine.lease(grant)
+    }
+
+    /// An error, with the lease of the job that it is about.
+    pub(super) fn at_lease(&self, index: usize, error: tce_engine::Error) -> Failure {
+        Failure::from(error).at(format!("lease {}", self.job.leases[index].name))
     }
 }
 
 /// Notes a decision, and goes on with what it granted.
 pub(super) fn conclude<G>(decisions: &mut Decisions, decided: Decided<G>) -> Result<G, Failure> {
-    let Decided { verdict, entry } = decided;
-    let denied = |refusal: &wit::Refusal| {
-        let what = format!(
-            "denied: policy {} refuses {} ({}): {}",
-            entry.decided_by, entry.about, entry.point, refusal.detail
-        );
-        Failure::new(Exit::Denied, what).with(
-            "a no is a decision: ask for something else, change what [settings] tells the policy, \
-             or use another policy",
-        )
-    };
-    let result = match verdict {
-        Ok(Verdict::Granted(grant)) => Ok(grant),
-        Ok(Verdict::Denied(refusal)) => Err(denied(&refusal)),
-        Err(rejection) => Err(rejection.into()),
-    };
-    decisions.push(entry);
-    result
+    let (by, about) = (decided.entry.decided_by.clone(), decided.entry.about.clone());
+    let point = decided.entry.point.clone();
+    match note(decisions, decided)? {
+        Verdict::Granted(grant) => Ok(grant),
+        Verdict::Denied(refusal) => {
+            let what = format!("denied: policy {by} refuses {about} ({point}): {}", refusal.detail);
+            Err(Failure::new(Exit::Denied, what).with(
+                "a no is a decision: ask for something else, change what [settings] tells the \
+                 policy, or use another policy",
+            ))
+        }
+    }
+}
+
+/// Notes a decision, and goes on with what it is.
+pub(super) fn note<G>(
+    decisions: &mut Decisions,
+    decided: Decided<G>,
+) -> Result<Verdict<G>, Failure> {
+    decisions.push(decided.entry);
+    Ok(decided.verdict?)
 }
 
 fn window_facts(window: &Candidate, unleased: Bytes) -> wit::Window {

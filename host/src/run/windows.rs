@@ -83,7 +83,7 @@ impl<M: Machine> Session<'_, M> {
     }
 
     /// What has become of a window that was wanted.
-    fn made(&self, id: WindowId, wanted: Candidate) -> MadeWindow {
+    pub(super) fn made(&self, id: WindowId, wanted: Candidate) -> MadeWindow {
         let state = self.engine.windows().find(|state| state.window().id == id);
         let window = *state.expect("it was just made").window();
         let geometry = self.engine.facts().expect("a group is attached").geometry();

@@ -3,21 +3,30 @@
 use tce_engine::addr::{Bytes, PageShift};
 
 use crate::{
-    job::{Job, Step},
+    job::{GroupPlan, Job, Step},
     policy::wit,
     question::engine_access,
 };
 
 /// A step, by what it does under which lease.
 pub(super) fn step(job: &Job, step: &Step) -> String {
-    let (what, lease) = match *step {
-        Step::MapAll { lease } => ("map-all", lease),
-        Step::UnmapAll { lease } => ("unmap-all", lease),
-        Step::Batch { lease, .. } => ("batch", lease),
-        Step::Ring { lease, .. } => ("ring", lease),
-        Step::Revoke { lease } => ("revoke", lease),
+    let what = match step {
+        Step::MapAll { .. } => "map-all",
+        Step::UnmapAll { .. } => "unmap-all",
+        Step::Batch { .. } => "batch",
+        Step::Ring { .. } => "ring",
+        Step::Revoke { .. } => "revoke",
+        Step::Lease { .. } => "lease",
+        Step::Renew { .. } => "renew",
+        Step::Grow { .. } => "grow",
+        Step::Leave(_) => "leave",
     };
-    format!("{what}, lease {}", job.leases[lease].name)
+    match (step, step.lease()) {
+        (Step::Leave(GroupPlan::Number(group)), _) => format!("{what}, group {group}"),
+        (Step::Leave(GroupPlan::Of(device)), _) => format!("{what}, group of {device}"),
+        (_, Some(lease)) => format!("{what}, lease {}", job.leases[lease].name),
+        (_, None) => what.to_owned(),
+    }
 }
 
 pub(super) fn pages(job: &Job, answer: &[wit::PageChoice]) -> String {
@@ -44,7 +53,26 @@ pub(super) fn windows(job: &Job, answer: &[wit::WindowChoice]) -> String {
 pub(super) fn terms(answer: &wit::Terms) -> String {
     let access = engine_access(answer.access);
     let until = answer.expires.map(|at| format!(", until {at}")).unwrap_or_default();
-    format!("{access}, at most {} TCEs{until}", answer.tces_max)
+    let pinned = answer.pinned_max.map(|max| format!(", {} of memory", Bytes::new(max)));
+    let pace = answer.edits_per_second.map(|max| format!(", {max} edits per second"));
+    let quotas = [pinned, pace].into_iter().flatten().collect::<String>();
+    format!("{access}, at most {} TCEs{quotas}{until}", answer.tces_max)
+}
+
+pub(super) fn candidate(answer: &wit::Candidate) -> String {
+    let wit::Candidate { slot, size, levels, .. } = *answer;
+    let (size, page) = (Bytes::new(size), page(answer.page));
+    let plural = if levels == 1 { "" } else { "s" };
+    format!("slot {slot}: {size} in {page} pages, {levels} level{plural}")
+}
+
+/// Leases that shall end, by their names.
+pub(super) fn ending(names: &[String]) -> String {
+    if names.is_empty() {
+        "none shall end".to_owned()
+    } else {
+        format!("{} shall end", names.join(", "))
+    }
 }
 
 fn page(shift: u8) -> String {

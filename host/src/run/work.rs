@@ -11,7 +11,7 @@ use super::{
     Progress,
     outcome::Outcome,
     script::{Act, Script},
-    session::Session,
+    session::{Decisions, Session},
     words,
 };
 
@@ -19,17 +19,18 @@ impl<M: Machine> Session<'_, M> {
     pub(super) fn work(
         &mut self,
         outcome: &mut Outcome,
+        decisions: &mut Decisions,
         progress: &dyn Progress,
     ) -> Result<(), Failure> {
         let total = self.job.steps.iter().map(|step| match Script::act(step) {
             Act::Edits { batches, .. } => batches,
-            Act::Revoke { .. } => 1,
+            Act::Once => 1,
         });
         progress.begin(total.sum());
         let mut steps = self.job.steps.iter().zip(1..);
         let result = steps.try_for_each(|(step, number)| {
             let place = || format!("step {number} ({})", words::step(self.job, step));
-            self.step(step, outcome, progress).map_err(|failure| failure.at(place()))
+            self.step(step, outcome, decisions, progress).map_err(|failure| failure.at(place()))
         });
         progress.end();
         result?;
@@ -41,13 +42,12 @@ impl<M: Machine> Session<'_, M> {
         &mut self,
         step: &Step,
         outcome: &mut Outcome,
+        decisions: &mut Decisions,
         progress: &dyn Progress,
     ) -> Result<(), Failure> {
         match Script::act(step) {
-            Act::Revoke { lease } => {
-                self.engine.revoke(outcome.lease_ids[lease])?;
-                // The leases that remain go on.
-                self.engine.resume_devices()?;
+            Act::Once => {
+                self.once(step, outcome, decisions)?;
                 progress.advance();
             }
             Act::Edits { lease, batches } => {
@@ -61,12 +61,31 @@ impl<M: Machine> Session<'_, M> {
         Ok(())
     }
 
+    fn once(
+        &mut self,
+        step: &Step,
+        outcome: &mut Outcome,
+        decisions: &mut Decisions,
+    ) -> Result<(), Failure> {
+        match step {
+            Step::Revoke { lease } => self.end_leases(&[outcome.lease(*lease)?]),
+            Step::Lease { lease } => self.late_lease(*lease, outcome, decisions),
+            Step::Renew { lease, duration } => self.renew(*lease, *duration, outcome, decisions),
+            Step::Grow { lease, size } => self.grow(*lease, *size, outcome, decisions),
+            Step::Leave(group) => self.leave(group, outcome, decisions),
+            Step::MapAll { .. }
+            | Step::UnmapAll { .. }
+            | Step::Batch { .. }
+            | Step::Ring { .. } => Ok(()),
+        }
+    }
+
     fn edits(&self, step: &Step, batch: u64, outcome: &Outcome) -> Result<Vec<Edit>, Failure> {
         let leases = self.engine.leases();
         let claims: Result<Vec<_>, _> = outcome
             .lease_ids
             .iter()
-            .map(|id| leases.get(*id).map(|lease| lease.home().claim))
+            .map(|id| id.map(|id| leases.get(id).map(|lease| lease.home().claim)).transpose())
             .collect();
         let claims = claims.map_err(tce_engine::Error::from)?;
         let script = Script {
@@ -85,7 +104,7 @@ impl<M: Machine> Session<'_, M> {
         edits: &[Edit],
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
-        let id = outcome.lease_ids[lease];
+        let id = outcome.lease(lease)?;
         let now = self.keep_time(outcome)?;
         let applied = self.engine.apply(id, edits, now)?;
         let work = &mut outcome.script.work;

@@ -50,6 +50,7 @@ pub(super) fn job(name: &str, survey: &Survey, demand: &Demand) -> Result<Job, J
             tces: None,
             duration: None,
             deferred: None,
+            later: false,
             hints: Hints::default(),
         }],
         steps: steps(demand),

@@ -14,5 +14,6 @@ mod left_behind;
 mod machines;
 mod policy_files;
 mod settings;
+mod steps;
 mod time;
 mod traces;

@@ -47,6 +47,8 @@ pub(crate) enum Behaviour {
     Nothing,
     /// `unknown-lease`: takes back a lease that there is not, twice.
     UnknownLease,
+    /// `take-all`: takes back every lease there is, which is allowed.
+    TakeAll,
 }
 
 impl Behaviour {
@@ -79,6 +81,7 @@ impl Behaviour {
             Some("too-much") => Self::TooMuch,
             Some("nothing") => Self::Nothing,
             Some("unknown-lease") => Self::UnknownLease,
+            Some("take-all") => Self::TakeAll,
             _ => Self::Honest,
         }
     }

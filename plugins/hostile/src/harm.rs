@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use tce_policy_sdk::{
-    types::{Access, ContainerFacts, LeaseId, PageChoice, Refusal, RefusalReason, RegionId, Terms},
+    types::{
+        Access, ContainerFacts, Lease, LeaseId, PageChoice, Refusal, RefusalReason, RegionId, Terms,
+    },
     window_sizing::{Candidate, Origin, WindowChoice},
 };
 
@@ -121,9 +123,10 @@ pub(crate) fn terms(behaviour: Behaviour, terms: &mut Terms) {
 }
 
 /// The leases to take back.
-pub(crate) fn leases(behaviour: Behaviour) -> Vec<LeaseId> {
+pub(crate) fn leases(behaviour: Behaviour, there: &[Lease]) -> Vec<LeaseId> {
     ruin(behaviour);
     match behaviour {
+        Behaviour::TakeAll => there.iter().map(|lease| lease.id).collect(),
         Behaviour::UnknownLease => vec![UNKNOWN.into(); 2],
         Behaviour::HugeList => (0..).take(HUGE_LIST).collect(),
         _ => Vec::new(),

@@ -91,10 +91,10 @@ impl LeasePolicy for Hostile {
     }
 
     fn reclaim(question: ReclaimQuestion) -> Vec<LeaseId> {
-        harm::leases(Behaviour::of(&question.settings, "reclaim"))
+        harm::leases(Behaviour::of(&question.settings, "reclaim"), &question.leases)
     }
 
     fn group_leaves(question: GroupLossQuestion) -> Vec<LeaseId> {
-        harm::leases(Behaviour::of(&question.settings, "group-leaves"))
+        harm::leases(Behaviour::of(&question.settings, "group-leaves"), &question.leases)
     }
 }
