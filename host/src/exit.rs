@@ -13,7 +13,7 @@ use tce_engine::{
 };
 use tce_vfio::OpenError;
 
-use crate::{decide::TwoForOne, grant::Rejection, job::JobError};
+use crate::{decide::PoliciesError, grant::Rejection, job::JobError};
 
 mod remedy;
 
@@ -121,8 +121,8 @@ impl From<JobError> for Failure {
     }
 }
 
-impl From<TwoForOne> for Failure {
-    fn from(error: TwoForOne) -> Self {
+impl From<PoliciesError> for Failure {
+    fn from(error: PoliciesError) -> Self {
         Self::new(Exit::Usage, error).with("`tce policy check FILE` tells what a policy decides")
     }
 }

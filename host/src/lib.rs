@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod exit;
 pub mod grant;
 pub mod job;
+pub mod journal;
 pub mod policy;
 pub mod question;
 pub mod report;

@@ -6,6 +6,7 @@ use tce_engine::{
     addr::{Bytes, Iova, PageShift},
     kernel::{GroupNumber, Kernel},
     layout::CandidateQuery,
+    lease::Timestamp,
 };
 use tce_host::{
     decide::{Decided, Policies, Verdict},
@@ -41,6 +42,7 @@ pub(crate) fn window<K: Kernel>(
     groups: &[GroupNumber],
     memory: Bytes,
     backing: PageShift,
+    now: Timestamp,
 ) -> Result<(LayoutGrant, String)> {
     let locked = engine.locked()?.locked;
     let layouts = engine.layouts().context("a group is attached")?;
@@ -56,12 +58,12 @@ pub(crate) fn window<K: Kernel>(
         grant::pages(question, answer).map(|_| answer.clone())
     };
     let (pages, _) =
-        granted(policies.decide("pages", pages, check, |answer| format!("{answer:?}")))?;
+        granted(policies.decide("pages", now, pages, check, |answer| format!("{answer:?}")))?;
     let sizing = wit::WindowQuestion { facts, demand, pages, candidates, settings: Vec::new() };
     let check = |question: &wit::WindowQuestion, answer: &Vec<wit::WindowChoice>| {
         Ok(engine.grant_layout(&grant::layout(question, answer)?.choices)?)
     };
-    granted(policies.decide("windows", sizing, check, |answer| format!("{answer:?}")))
+    granted(policies.decide("windows", now, sizing, check, |answer| format!("{answer:?}")))
 }
 
 /// A no is a decision. An answer that cannot be carried out is not: then the built-in policy was asked, too.

@@ -82,7 +82,7 @@ pub fn run<M: Machine>(
     say("memory", format!("{MEMORY}, registered"));
 
     let (grant, policy) =
-        decisions::window(&mut engine, policies, &[device.group], MEMORY, backing)?;
+        decisions::window(&mut engine, policies, &[device.group], MEMORY, backing, now())?;
     let window = engine.create_windows(grant)?.first().copied().context("a window was granted")?;
     let window = engine.windows().map(|state| *state.window()).find(|it| it.id == window);
     let window = window.context("it was just made")?;

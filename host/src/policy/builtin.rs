@@ -2,13 +2,15 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use tce_policy_sdk::{
-    lease_policy::LeasePolicy, page_selection::PageSelection, window_sizing::WindowSizing,
+    lease_policy::LeasePolicy, page_selection::PageSelection, settings::Settings,
+    window_sizing::WindowSizing,
 };
 use tight::Tight;
 
 use super::{
     evaluator::{Broken, Evaluation, Evaluator, Identity},
     question::{Answer, Function, Question},
+    wit::{Setting, SettingDescription, SettingProblem},
 };
 
 /// The policy `tight`, without a sandbox and without a meter.
@@ -28,6 +30,15 @@ impl Evaluator for BuiltIn {
 
     fn answers(&self, _function: Function) -> bool {
         true
+    }
+
+    fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
+        convert(&Tight::describe_settings()).map(Some)
+    }
+
+    fn validate_settings(&self, settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
+        let settings: Vec<tce_policy_sdk::types::Setting> = convert(&settings)?;
+        convert(&tce_policy_sdk::settings::problems::<Tight>(&settings))
     }
 
     fn evaluate(&self, question: &Question) -> Evaluation {

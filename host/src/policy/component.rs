@@ -58,24 +58,6 @@ impl LoadedPolicy {
         Ok(Running { policy: self, store, instance })
     }
 
-    /// Every setting that it knows; `None` if it does not tell.
-    ///
-    /// # Errors
-    /// It broke.
-    pub fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
-        self.exports.describe_settings.map(|at| self.ask_about_settings(at, ())).transpose()
-    }
-
-    /// What is wrong with these settings; nothing if it does not tell.
-    ///
-    /// # Errors
-    /// It broke.
-    pub fn validate_settings(&self, settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
-        let asked =
-            self.exports.validate_settings.map(|at| self.ask_about_settings(at, (settings,)));
-        Ok(asked.transpose()?.unwrap_or_default())
-    }
-
     fn ask_about_settings<P: Lower + ComponentNamedList, R: Lift + 'static>(
         &self,
         at: ComponentExportIndex,
@@ -121,6 +103,16 @@ impl Evaluator for LoadedPolicy {
 
     fn answers(&self, function: Function) -> bool {
         self.exports.functions.contains_key(&function)
+    }
+
+    fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
+        self.exports.describe_settings.map(|at| self.ask_about_settings(at, ())).transpose()
+    }
+
+    fn validate_settings(&self, settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
+        let asked =
+            self.exports.validate_settings.map(|at| self.ask_about_settings(at, (settings,)));
+        Ok(asked.transpose()?.unwrap_or_default())
     }
 
     fn evaluate(&self, question: &Question) -> Evaluation {

@@ -9,7 +9,7 @@ use super::{
     limits::DETAIL_BYTES_MAX,
     load::Digest,
     question::{Answer, Ask, Function, Question},
-    wit::{Level, Refusal},
+    wit::{Level, Refusal, Setting, SettingDescription, SettingProblem},
 };
 
 /// Who answers: what a journal and a report know a policy by.
@@ -19,6 +19,7 @@ pub struct Identity {
     /// Its name.
     pub name: String,
     /// The SHA-256 of its file; none for the built-in policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
 }
 
@@ -33,6 +34,22 @@ pub trait Evaluator: Send + Sync {
     /// Asks it. A failure is a value, whatever happens.
     fn evaluate(&self, question: &Question) -> Evaluation;
 
+    /// Every setting that it knows; `None` if it does not tell.
+    ///
+    /// # Errors
+    /// It broke.
+    fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
+        Ok(None)
+    }
+
+    /// What is wrong with these settings; nothing if it does not tell.
+    ///
+    /// # Errors
+    /// It broke.
+    fn validate_settings(&self, _settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
+        Ok(Vec::new())
+    }
+
     /// Whether it decides anything at this decision point.
     fn implements(&self, interface: Interface) -> bool {
         let mut functions = Function::ALL.into_iter().filter(|each| each.interface() == interface);
@@ -46,11 +63,14 @@ pub trait Evaluator: Send + Sync {
 #[must_use]
 pub struct Evaluation {
     /// The answer, or why there is none.
+    #[serde(with = "outcome")]
     pub result: Result<Answer, Broken>,
     /// The fuel it took. Without an answer that is the whole budget, because what a trap leaves is not exact. `None`
     /// where nothing is metered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
     /// What it noted on the way.
+    #[serde(default, skip_serializing_if = "Log::is_empty")]
     pub log: Log,
 }
 
@@ -79,6 +99,14 @@ pub struct Log {
     pub lines: Vec<Line>,
     /// How many more there were.
     pub dropped: u64,
+}
+
+impl Log {
+    /// Whether nothing was noted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0
+    }
 }
 
 /// A line that a policy noted.
@@ -177,6 +205,62 @@ pub enum Broken {
         /// How.
         what: String,
     },
+}
+
+impl Broken {
+    /// Its kind: the name under which it is counted and recorded.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotImplemented { .. } => "not-implemented",
+            Self::Trap { .. } => "trap",
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::Timeout { .. } => "timeout",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::OutOfStack { .. } => "out-of-stack",
+            Self::TooMuchData { .. } => "too-much-data",
+            Self::Malformed { .. } => "malformed",
+            Self::Instantiation { .. } => "instantiation",
+            Self::WorkerDied { .. } => "worker-died",
+        }
+    }
+}
+
+/// Serde's form of a result, with words of ours.
+mod outcome {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Answer, Broken};
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Said<'a> {
+        Answer(&'a Answer),
+        Broken(&'a Broken),
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Heard {
+        Answer(Answer),
+        Broken(Broken),
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        result: &Result<Answer, Broken>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        result.as_ref().map_or_else(Said::Broken, Said::Answer).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Result<Answer, Broken>, D::Error> {
+        Ok(match Heard::deserialize(from)? {
+            Heard::Answer(answer) => Ok(answer),
+            Heard::Broken(broken) => Err(broken),
+        })
+    }
 }
 
 impl Evaluation {

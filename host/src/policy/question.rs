@@ -41,6 +41,9 @@ pub trait Ask: Clone + Sized {
     /// What is asked.
     const FUNCTION: Function;
 
+    /// What the operator set for whoever answers.
+    fn settings(&self) -> &[Setting];
+
     /// Sets what the operator set for whoever answers.
     fn set_settings(&mut self, settings: Vec<Setting>);
 
@@ -156,6 +159,10 @@ macro_rules! questions {
             impl Ask for $question {
                 type Given = $given;
                 const FUNCTION: Function = Function::$case;
+
+                fn settings(&self) -> &[Setting] {
+                    &self.settings
+                }
 
                 fn set_settings(&mut self, settings: Vec<Setting>) {
                     self.settings = settings;

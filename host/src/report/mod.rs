@@ -60,6 +60,12 @@ pub struct PolicyEntry {
     pub sha256: Option<String>,
     /// What it is asked for.
     pub decides: Vec<String>,
+    /// Whether it only watches.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub shadow: bool,
+    /// Why it is asked no more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ejected: Option<String>,
 }
 
 /// What a container is like.
@@ -131,6 +137,21 @@ pub struct DecisionEntry {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fuel: Option<u64>,
     /// Why the asked policy's answer did not count.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub broken: Option<String>,
+    /// What those said that only watch.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub shadows: Vec<ShadowEntry>,
+}
+
+/// What a policy said that only watches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowEntry {
+    /// Which.
+    pub policy: String,
+    /// Whether it said something else than what was decided.
+    pub differs: bool,
+    /// Why its answer would not have counted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub broken: Option<String>,
 }

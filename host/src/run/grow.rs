@@ -51,6 +51,7 @@ impl<M: Machine> Session<'_, M> {
         let (engine, policies) = (&mut *self.engine, self.options.policies);
         let decided = policies.decide(
             &format!("{name}, larger"),
+            now,
             question,
             |question, answer| {
                 let choice = grant::growth(question, answer, need(size, PageShift::K4))?;

@@ -43,6 +43,7 @@ impl<M: Machine> Session<'_, M> {
         };
         let decided = self.options.policies.decide(
             &format!("group {group} leaves"),
+            now,
             question,
             |question, answer| grant::leases(&question.leases, answer),
             |answer| words::ending(&self.lease_names(answer, outcome)),

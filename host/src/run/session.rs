@@ -108,6 +108,7 @@ impl<M: Machine> Session<'_, M> {
         };
         let decided = self.options.policies.decide(
             "pages",
+            self.started,
             question,
             |question, answer| {
                 Ok(grant::pages(question, answer)?.into_iter().zip(answer.clone()).collect())
@@ -132,7 +133,8 @@ impl<M: Machine> Session<'_, M> {
             let question = self.admit_question(facts, layout, &planned, index)?;
             let size = Bytes::new(question.request.size);
             let policies = self.options.policies;
-            let decided = policies.decide(&lease.name, question, grant::terms, words::terms);
+            let decided =
+                policies.decide(&lease.name, self.started, question, grant::terms, words::terms);
             let terms = conclude(decisions, decided)?;
             let window = plan::window_of(lease, &layout.regions)?;
             planned.push(Some(PlannedLease { window, size, terms }));

@@ -50,7 +50,7 @@ impl<M: Machine> Session<'_, M> {
         };
         let request = question.request.clone();
         let decided =
-            self.options.policies.decide(&lease.name, question, grant::terms, words::terms);
+            self.options.policies.decide(&lease.name, now, question, grant::terms, words::terms);
         let terms = conclude(decisions, decided)?;
         let planned = PlannedLease { window, size, terms };
         let id = match self.make_lease(index, &planned, made.id) {
@@ -73,6 +73,7 @@ impl<M: Machine> Session<'_, M> {
         outcome: &mut Outcome,
         decisions: &mut Decisions,
     ) -> Result<LeaseId, Failure> {
+        let now = self.options.clock.now();
         let question = wit::ReclaimQuestion {
             facts: self.live_facts(None)?,
             windows: self.live_windows(),
@@ -80,13 +81,14 @@ impl<M: Machine> Session<'_, M> {
             wanted: planned.size.raw(),
             request,
             leases: self.live_leases(outcome),
-            now: self.options.clock.now().0,
+            now: now.0,
             settings: question::settings(&self.job.settings),
         };
         let (name, window) =
             (&self.job.leases[index].name, outcome.windows[planned.window].window.id);
         let decided = self.options.policies.decide(
             &format!("{name}, which has no room"),
+            now,
             question,
             |question, answer| grant::leases(&question.leases, answer),
             |answer| words::ending(&self.lease_names(answer, outcome)),
@@ -128,6 +130,7 @@ impl<M: Machine> Session<'_, M> {
         let name = &self.job.leases[index].name;
         let decided = self.options.policies.decide(
             &format!("{name}, once more"),
+            now,
             question,
             grant::renewal,
             words::terms,

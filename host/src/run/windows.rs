@@ -55,6 +55,7 @@ impl<M: Machine> Session<'_, M> {
         let (job, engine, policies) = (self.job, &mut *self.engine, self.options.policies);
         let decided = policies.decide(
             "windows",
+            self.started,
             question,
             |question, answer| {
                 let WantedLayout { choices, regions } = grant::layout(question, answer)?;

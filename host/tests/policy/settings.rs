@@ -1,5 +1,6 @@
 //! Settings are for the components that the operator named; the built-in policy has them where there is none.
 
+use tce_engine::lease::Timestamp;
 use tce_host::{
     decide::{Policies, Verdict},
     policy::{
@@ -26,6 +27,7 @@ fn pages(
 ) -> (Result<Vec<PageChoice>, String>, DecisionEntry) {
     let decided = policies.decide(
         "pages",
+        Timestamp(0),
         page_question(settings),
         |_, answer| Ok(answer.clone()),
         |answer| format!("{} choices", answer.len()),
@@ -85,6 +87,7 @@ fn for_a_point_that_components_leave_open_the_built_in_policy_sees_no_settings()
     let mut seen = None;
     let decided = leaves_leases.decide(
         "lease",
+        Timestamp(0),
         admit_question(tiny_pages()),
         |question, _: &Terms| {
             seen = Some(question.settings.clone());
