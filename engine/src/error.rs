@@ -243,8 +243,8 @@ pub struct RegistrationFailure {
     pub region: RegionId,
     /// How much of it is still registered.
     pub left: Bytes,
-    /// The call of the taking back that failed.
-    pub second: Fault,
+    /// The call of the taking back that failed, or why none was made.
+    pub second: Error,
 }
 
 /// A batch that the kernel failed half-way.

@@ -72,6 +72,10 @@ pub enum LoanRefusal {
     /// There is one already.
     #[error("the container is linked to a virtual machine already")]
     HasGuest,
+    /// The kernel unmaps nothing in a container that memory was never registered with, so nothing could be taken back
+    /// (`EPERM`, `tce_iommu_ioctl`).
+    #[error("no memory was ever registered with the container: register the guest's first")]
+    NothingRegistered,
     /// KVM takes windows from their start only.
     #[error(
         "{lease} starts at {start}, and its window at {window}: KVM takes windows from their start"

@@ -119,13 +119,22 @@ pub(super) struct Backend {
     pub(super) slots: [SlotState; 2],
     pub(super) link: Option<Link>,
     pub(super) freeze: Freeze,
+    pub(super) unmaps: Unmaps,
+}
+
+/// Whether the kernel takes maps and unmaps of the container (`tce_container::enabled`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmaps {
+    /// Not before memory is registered for the first time.
+    Refused,
+    Taken,
 }
 
 impl Backend {
     pub(super) fn new(facts: ContainerFacts, group: Group) -> Self {
         let slots = [SlotState::Default(Made::AtFirstUse), SlotState::Free];
         let freeze = Freeze::default();
-        Self { facts, groups: vec![group], slots, link: None, freeze }
+        Self { facts, groups: vec![group], slots, link: None, freeze, unmaps: Unmaps::Refused }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Fd> {

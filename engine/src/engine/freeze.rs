@@ -7,7 +7,7 @@ use crate::{
     lease::{LeaseId, News},
 };
 
-use super::Engine;
+use super::{Engine, devices::Device};
 
 /// What is known of the container's PEs.
 #[derive(Debug, Default)]
@@ -91,9 +91,16 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Resets the PEs with all devices of the container, from where it last stopped. Devices are clean and quiet then.
+    /// The same from the beginning: what drivers have left since a recovery stopped is no longer there.
+    pub(super) fn reset_pes_anew(&mut self) -> Result<(), Error> {
+        self.backend_mut()?.freeze.next = Some(RecoveryStep::Quiesce);
+        self.reset_pes()
+    }
+
+    /// Resets the PEs with all devices of the container, from where it last stopped. Devices are quiet then, and clean if the
+    /// reset was not behind them when this began.
     pub(super) fn reset_pes(&mut self) -> Result<(), Error> {
-        self.backend_mut()?.freeze.next.get_or_insert(RecoveryStep::Quiesce);
+        let begins = *self.backend_mut()?.freeze.next.get_or_insert(RecoveryStep::Quiesce);
         while let Some(step) = self.recovery_step() {
             let taken = self.take_recovery_step(step);
             self.backend_mut()?.freeze.next = match &taken {
@@ -102,6 +109,10 @@ impl<K: Kernel> Engine<K> {
                 Err(_) => Some(step),
             };
             taken?;
+        }
+        if matches!(begins, RecoveryStep::Quiesce | RecoveryStep::ResetHot) {
+            let left = self.traces_of_running_leases();
+            self.backend_mut()?.devices_mut().for_each(|device| device.traces = left.clone());
         }
         Ok(())
     }
@@ -126,12 +137,7 @@ impl<K: Kernel> Engine<K> {
 
     fn quiet_again(&mut self) -> Result<(), Error> {
         self.quiesce_devices()?;
-        let left = self.traces_of_running_leases();
-        for device in self.backend_mut()?.devices_mut() {
-            device.check_answer()?;
-            device.traces = left.clone();
-        }
-        Ok(())
+        Ok(self.backend()?.devices().try_for_each(Device::check_answer)?)
     }
 
     fn has_eeh(&self) -> Result<(), Error> {

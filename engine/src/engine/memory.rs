@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{ChargeSubject, Engine};
+use super::{ChargeSubject, Engine, backend::Unmaps};
 
 impl<K: Kernel> Engine<K> {
     /// Registers memory that is backed by pages of the given size throughout, in one call.
@@ -109,14 +109,18 @@ impl<K: Kernel> Engine<K> {
             self.calls.charged(|calls| calls.register(container, piece.range))?;
         result?;
         self.regions.add_piece(id, charged);
+        if let Ok(backend) = self.backend_mut() {
+            backend.unmaps = Unmaps::Taken;
+        }
         self.note_charge(ChargeSubject::Region(id), piece.range.size, charged);
         Ok(())
     }
 
-    /// Unregisters what a failed registration has registered.
+    /// Unregisters what a failed registration has registered, unless a guest may have mapped it: KVM asks the kernel what is
+    /// registered, not us.
     fn undo_registration(&mut self, id: RegionId, fault: Fault) -> Error {
         self.regions.begin_leaving(id);
-        match self.unregister_pieces(id) {
+        match self.unregister_region(id) {
             Ok(()) => fault.into(),
             Err(second) => {
                 let left = self.regions.get(id).map_or(Bytes::ZERO, Region::registered);
@@ -148,11 +152,13 @@ impl<K: Kernel> Engine<K> {
         self.unregister_region(id)
     }
 
-    /// Unregisters a region, whoever uses it.
+    /// Unregisters a region, whoever uses it. Into what is not registered nothing points.
     fn unregister_region(&mut self, id: RegionId) -> Result<(), Error> {
-        let tces = self.tces_pointing_into(id)?;
-        if tces > 0 {
-            return Err(RegionRefusal::Mapped { region: id, tces }.into());
+        if !self.regions.get(id)?.registered().is_zero() {
+            let tces = self.tces_pointing_into(id)?;
+            if tces > 0 {
+                return Err(RegionRefusal::Mapped { region: id, tces }.into());
+            }
         }
         Ok(self.unregister_pieces(id)?)
     }

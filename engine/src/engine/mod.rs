@@ -23,7 +23,7 @@ use crate::{
     error::{Error, GroupRefusal},
     facts::{ContainerFacts, PlatformLimits},
     fault::{CallCounts, Fault},
-    kernel::{ContainerFd, DescriptorKind, Fd, Kernel, LockedMemory, SystemFacts},
+    kernel::{ContainerFd, DescriptorKind, Fd, GuestTableFd, Kernel, LockedMemory, SystemFacts},
     layout::Layouts,
     lease::{Events, LeaseEvent, LeaseId, Leases},
     region::{RegionId, Regions},
@@ -311,9 +311,14 @@ impl<K: Kernel> Drop for Engine<K> {
     /// Closes what is open. The kernel tears down the rest, so nothing can be done about a failure.
     fn drop(&mut self) {
         if let State::Attached(backend) = &self.state {
+            // The link goes first: no guest sets a TCE any more.
             for fd in backend.descriptors() {
                 let _ = self.calls.close(fd, "descriptor");
             }
+        }
+        let tables: Vec<Fd> = self.leases.guest_tables().map(GuestTableFd::fd).collect();
+        for fd in tables {
+            let _ = self.calls.close(fd, "guest's table");
         }
         if let Some(container) = self.container {
             let _ = self.calls.close(container.fd(), "container");

@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::{kernel::GroupNumber, slots::Slots, window::WindowId};
+use crate::{
+    kernel::{GroupNumber, GuestTableFd},
+    slots::Slots,
+    window::WindowId,
+};
 
 use super::{LEASES_MAX, Lease, LeaseId, LeaseRefusal, LeaseState, LeaseStep, Timestamp};
 
@@ -67,6 +71,11 @@ impl Leases {
     /// Those that have not ended.
     pub fn live(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
         self.iter().filter(|(_, lease)| !matches!(lease.state, LeaseState::Ended(_)))
+    }
+
+    /// The tables of guests that are open.
+    pub(crate) fn guest_tables(&self) -> impl Iterator<Item = GuestTableFd> {
+        self.live().filter_map(|(_, lease)| lease.loan?.table())
     }
 
     pub(crate) fn insert(&mut self, lease: Lease) -> Result<LeaseId, LeaseRefusal> {

@@ -332,3 +332,16 @@ fn a_machine_without_eeh_says_so() {
     bench.engine.detach(bench.machine.groups()[0]).expect("nothing fails");
     assert_eq!(bench.engine.check_frozen(), Err(Error::NoBackend));
 }
+
+#[test]
+fn a_device_that_was_used_while_a_recovery_had_stopped_is_reset_before_its_next_holder() {
+    let (mut bench, window, first) = leased(1, without_reset());
+    freeze(&bench, 0);
+    // The state, the hot reset, its end, and then the configuration.
+    bench.machine.fail_nth(Operation::Eeh, 4, Fault::Errno(Errno::EIO));
+    bench.engine.recover().expect_err("a call failed");
+    mark(&bench);
+    bench.engine.revoke(first).expect("nothing fails");
+    lease(&mut bench, window, "two");
+    assert!(!is_marked(&bench));
+}

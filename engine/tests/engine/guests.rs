@@ -372,3 +372,87 @@ fn a_guest_keeps_its_leases_when_a_group_could_not_leave() {
     assert_eq!(rig.reaches(HIGH), None);
     rig.close();
 }
+
+#[test]
+fn a_lease_in_two_windows_is_not_lent() {
+    let mut rig = Rig::new("powernv9");
+    let second = rig.bench.window(Slot::Zero, K4, Bytes::gib(1));
+    let lease = rig.lease();
+    rig.bench.engine.extend_lease(lease, second, None, SIZE).expect("there is room");
+    let refused = rig.bench.engine.lend(lease, &loan(7, K4)).map(|_| ());
+    assert_eq!(refused, Err(Error::Lease(LeaseRefusal::TwoParts(lease))));
+    rig.close();
+}
+
+/// The kernel takes no unmap of such a container, so no lease could be taken back.
+#[test]
+fn nothing_is_lent_before_memory_is_registered() {
+    let mut bench = Bench::named("powernv9");
+    let vm = bench.machine.kernel().create_vm().expect("there is KVM");
+    let window = bench.window(Slot::One, K4, Bytes::mib(64));
+    bench.engine.link_guest(vm).expect("it has no link");
+    let lease = bench.try_lease(request(window, Bytes::mib(64))).expect("there is room");
+    let calls = bench.calls();
+    let refused = bench.engine.lend(lease, &loan(7, K4)).map(|_| ());
+    assert_eq!(refused, Err(Error::Loan(LoanRefusal::NothingRegistered)));
+    assert_eq!(bench.calls(), calls);
+    bench.region(SIZE);
+    bench.engine.lend(lease, &loan(7, K4)).expect("there is memory");
+    bench.engine.take_back(lease).expect("nothing fails");
+    bench.machine.kernel().close(vm.fd()).expect("it is open");
+    bench.close();
+}
+
+#[test]
+fn an_engine_that_is_dropped_leaves_no_table_of_a_guest_s() {
+    let mut rig = Rig::new("powernv9");
+    let lease = rig.lease();
+    rig.bench.engine.lend(lease, &loan(7, K4)).expect("it fits");
+    let Rig { bench, vm, .. } = rig;
+    let Bench { machine, engine, .. } = bench;
+    drop(engine);
+    machine.kernel().close(vm.fd()).expect("it is open");
+    assert_nothing_left(&machine);
+}
+
+#[test]
+fn what_a_failed_registration_has_registered_stays_where_a_guest_may_have_mapped_it() {
+    let mut rig = Rig::new("powernv9");
+    let lease = rig.lease();
+    rig.bench.engine.lend(lease, &loan(7, K4)).expect("it fits");
+    let more = rig.bench.memory(SIZE, tce_engine::machine::Backing::Anonymous);
+    let at = GuestAddress::new(1 << 30);
+    rig.bench.machine.set_guest_memory(rig.vm, at, more).expect("whole pages");
+    let half = Bytes::new(SIZE.raw() / 2);
+    let mut registration =
+        rig.bench.engine.register_in_chunks(more, K4, half).expect("it can be registered");
+    rig.bench.engine.advance(&mut registration).expect("nothing fails");
+    rig.put_well(7, HIGH, (1 << 30) | 3);
+    rig.bench.machine.fail_next(Operation::Register, Fault::Errno(Errno::ENOMEM));
+    let error = rig.bench.engine.advance(&mut registration).expect_err("a call failed");
+    let Error::Registration(failure) = error else { panic!("{error}") };
+    let region = failure.region;
+    assert_eq!(failure.left, half);
+    assert_eq!(failure.second, Error::Region(RegionRefusal::Lent { region, lease }));
+    rig.bench.engine.take_back(lease).expect("nothing fails");
+    rig.bench.engine.unregister(region).expect("nothing points into it");
+    rig.close();
+}
+
+#[test]
+fn a_taking_back_that_failed_gives_the_guest_the_others_again_or_ends_them() {
+    let mut rig = Rig::new("powernv9");
+    let [first, second] = two_loans(&mut rig);
+    rig.bench.machine.fail_next(Operation::AttachGuestTable, Fault::Errno(Errno::ENOMEM));
+    rig.bench.machine.fail_nth(Operation::DeleteGroup, 2, Fault::Errno(Errno::EIO));
+    rig.bench.engine.take_back(first).expect_err("two calls failed");
+    rig.bench.engine.take_back(first).expect("nothing fails any more");
+    let state = rig.bench.engine.leases().get(second).map(|lease| lease.state);
+    assert_eq!(state, Ok(LeaseState::Ended(EndCause::NotTakenByGuest)));
+    assert_eq!(rig.put(8, 0x2000, 0x7003), HypercallExit::ToUserSpace);
+    assert_eq!(rig.reaches(0x1000), None);
+    let Rig { bench, vm, .. } = rig;
+    bench.engine.close().expect("nothing fails");
+    bench.machine.kernel().close(vm.fd()).expect("it is open");
+    assert_nothing_left(&bench.machine);
+}

@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
     fn reset(&mut self, way: ResetWay, is_meant: impl Fn(&Device) -> bool) -> Result<(), Error> {
         match way {
             ResetWay::Nothing => Ok(()),
-            ResetWay::Pes => self.reset_pes(),
+            ResetWay::Pes => self.reset_pes_anew(),
             ResetWay::Functions => {
                 self.quiesce_devices()?;
                 self.reset_functions(is_meant)

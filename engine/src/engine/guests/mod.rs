@@ -17,14 +17,14 @@ use crate::{
     fault::Fault,
     guest::{Loan, LoanRefusal, LoanRequest, guest_table_charge, table_call},
     kernel::{GuestTableCall, GuestTableFd, Kernel},
-    lease::{EndCause, Lease, LeaseId, LeaseState, LeaseStep},
+    lease::{EndCause, Lease, LeaseId, LeaseRefusal, LeaseState, LeaseStep},
     plan::{Action, PlannedCall},
     window::Window,
 };
 
 use super::{
     ChargeSubject, Engine,
-    backend::{Made, WindowState},
+    backend::{Made, Unmaps, WindowState},
 };
 
 impl<K: Kernel> Engine<K> {
@@ -32,7 +32,7 @@ impl<K: Kernel> Engine<K> {
     /// reading; it is closed when the lease is taken back.
     ///
     /// # Errors
-    /// [`LoanRefusal`], [`crate::lease::LeaseRefusal`]; [`Error::Fault`] if the kernel fails a call. If it fails after KVM
+    /// [`LoanRefusal`]; [`LeaseRefusal`], also for a lease that has sub-leases or two ranges; [`Error::Fault`] if the kernel fails a call. If it fails after KVM
     /// had the window, and taking it back fails as well, the lease is [`Lent`](crate::lease::LeaseState::Lent) all the
     /// same, and [`Engine::take_back`] can be called.
     pub fn lend(&mut self, id: LeaseId, request: &LoanRequest) -> Result<GuestTableFd, Error> {
@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
     /// reach for a moment, so the guest should not run.
     ///
     /// # Errors
-    /// [`LeaseRefusal`](crate::lease::LeaseRefusal); [`Error::Fault`], after which this can be called again.
+    /// [`LeaseRefusal`]; [`Error::Fault`], after which this can be called again.
     pub fn take_back(&mut self, id: LeaseId) -> Result<(), Error> {
         self.leases.allowing(id, LeaseStep::TakeBack)?;
         let lost = self.cut_guest(&[id])?;
@@ -73,9 +73,17 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(Window, GuestTableCall), Error> {
         let lease = self.leases.allowing(id, LeaseStep::Lend)?;
         self.check_undivided(id)?;
+        // What is mapped in the other range would go when this one is taken back.
+        if lease.parts.len() > 1 {
+            return Err(LeaseRefusal::TwoParts(id).into());
+        }
         let backend = self.backend()?;
         if backend.link.is_none() {
             return Err(LoanRefusal::NoGuest.into());
+        }
+        // What a guest sets could not be taken back: KVM knows memory that other containers have registered.
+        if backend.unmaps == Unmaps::Refused {
+            return Err(LoanRefusal::NothingRegistered.into());
         }
         let part = lease.home();
         let state = backend.window(part.window).ok_or(LoanRefusal::NoWindow(part.window))?;
@@ -133,34 +141,46 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Takes leases from KVM, and leaves it the others. If KVM does not take one of these again, it is ended: a guest
-    /// whose hypercalls succeed without effect would be worse. These are handed back, to be finished.
+    /// whose hypercalls succeed without effect would be worse. These are handed back, to be finished, and so are those of
+    /// an earlier call that failed before it came to them.
     pub(super) fn cut_guest(&mut self, ids: &[LeaseId]) -> Result<Vec<LeaseId>, Error> {
-        let is_held = |id: &LeaseId| {
-            let loan = self.leases.get(*id).ok().and_then(|lease| lease.loan);
-            loan.is_some_and(|loan| loan.table.is_some())
-        };
-        if !ids.iter().any(is_held) {
+        let mut meant = self.not_taken();
+        meant.extend(ids);
+        let is_lent = |id: &LeaseId| self.leases.get(*id).is_ok_and(|lease| lease.loan.is_some());
+        // One that KVM has let go already counts too: the others may not have been given again.
+        if !meant.iter().any(is_lent) {
             return Ok(Vec::new());
         }
         self.detach_tables()?;
-        for id in ids {
-            self.close_table(*id);
+        for id in meant {
+            self.close_table(id);
         }
-        self.reattach()
+        let mut lost = self.reattach()?;
+        lost.retain(|id| !ids.contains(id));
+        Ok(lost)
     }
 
     /// Gives KVM what it is to have. If it does not take that, the leases end. They are handed back, to be finished.
     pub(super) fn reattach(&mut self) -> Result<Vec<LeaseId>, Error> {
-        if self.attach_tables().is_ok() {
-            return Ok(Vec::new());
+        if self.attach_tables().is_err() {
+            let rest: Vec<LeaseId> = self.held().map(|(id, _)| id).collect();
+            for id in rest {
+                self.leases.advance(id, LeaseStep::End(EndCause::NotTakenByGuest));
+            }
+            self.detach_tables()?;
         }
-        let rest: Vec<LeaseId> = self.held().map(|(id, _)| id).collect();
-        self.detach_tables()?;
-        for id in &rest {
+        let lost = self.not_taken();
+        for id in &lost {
             self.close_table(*id);
-            self.leases.advance(*id, LeaseStep::End(EndCause::NotTakenByGuest));
         }
-        Ok(rest)
+        Ok(lost)
+    }
+
+    /// Leases that end because KVM did not take them again.
+    fn not_taken(&self) -> Vec<LeaseId> {
+        let ending = LeaseState::Ending(EndCause::NotTakenByGuest);
+        let live = self.leases.live().filter(|(_, lease)| lease.state == ending);
+        live.map(|(id, _)| id).collect()
     }
 
     /// Closes a guest's table. Linux lets go of a descriptor even if closing it fails.
