@@ -85,6 +85,15 @@ pub struct TceView {
     pub access: TceAccess,
 }
 
+/// A guest's TCE table, as KVM has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestTableView {
+    /// The guest's number for it (LIOBN).
+    pub liobn: u64,
+    /// How often it holds the tables of windows, which follow what the guest sets; 0: none follows.
+    pub references: u64,
+}
+
 /// A registered region of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionView {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     descriptor::DeviceFile,
     group::GroupId,
+    inspect::GuestTableView,
     process::MmId,
     window::{TableId, Window},
 };
@@ -147,6 +148,16 @@ impl Kvm {
             }
         }
         self.drop_unheld();
+    }
+
+    pub(crate) fn table_views(&self) -> Vec<GuestTableView> {
+        let mut views: Vec<GuestTableView> = self.tables.values().map(GuestTable::view).collect();
+        views.sort_unstable();
+        views
+    }
+
+    pub(crate) fn linked_files(&self) -> usize {
+        self.vms.values().filter_map(|vm| vm.link.as_ref()).map(|link| link.files.len()).sum()
     }
 
     /// Frees tables without a window that are no longer held.

@@ -40,7 +40,8 @@ mod world;
 pub use eeh::PeState;
 pub use fault::{Fault, LevelOf, Operation};
 pub use inspect::{
-    HostCorrupted, HostWarning, LeftBehind, MappedRun, RegionView, TceView, WindowView,
+    GuestTableView, HostCorrupted, HostWarning, LeftBehind, MappedRun, RegionView, TceView,
+    WindowView,
 };
 pub use kernel::SimKernel;
 pub use machine::SimMachine;

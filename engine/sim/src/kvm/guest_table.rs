@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use tce_engine::{addr::PageShift, errno::Errno, kernel::GuestTableCall};
 
 use super::VmId;
-use crate::window::{TableId, Window};
+use crate::{
+    inspect::GuestTableView,
+    window::{TableId, Window},
+};
 
 /// Names a guest's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +126,11 @@ impl GuestTable {
     /// The tables that follow.
     pub(crate) fn hardware(&self) -> Vec<TableId> {
         self.hardware.iter().map(|lease| lease.table).collect()
+    }
+
+    pub(crate) fn view(&self) -> GuestTableView {
+        let references = self.hardware.iter().map(|lease| lease.references).sum();
+        GuestTableView { liobn: self.call.liobn, references }
     }
 
     /// Writes down what the guest set in some TCEs (`kvmppc_tce_put`), by the first's number from address 0 on.

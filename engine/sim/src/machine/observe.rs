@@ -9,7 +9,10 @@ use super::SimMachine;
 use crate::{
     eeh::PeState,
     fault::Operation,
-    inspect::{HostCorrupted, HostWarning, LeftBehind, MappedRun, RegionView, TceView, WindowView},
+    inspect::{
+        GuestTableView, HostCorrupted, HostWarning, LeftBehind, MappedRun, RegionView, TceView,
+        WindowView,
+    },
 };
 
 impl SimMachine {
@@ -103,6 +106,18 @@ impl SimMachine {
     #[must_use]
     pub fn regions(&self) -> Vec<RegionView> {
         self.lock().regions(self.process())
+    }
+
+    /// Guests' TCE tables, by number (LIOBN), of all virtual machines.
+    #[must_use]
+    pub fn guest_tables(&self) -> Vec<GuestTableView> {
+        self.lock().kvm.table_views()
+    }
+
+    /// How many files links to virtual machines hold: groups that KVM was told of.
+    #[must_use]
+    pub fn linked_files(&self) -> usize {
+        self.lock().kvm.linked_files()
     }
 
     /// Open descriptors, in ascending order.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tce_engine::{
     ChargeSubject, WindowState,
     access::Access,
-    addr::{Bytes, HostAddr},
+    addr::{Bytes, HostAddr, Iova},
     kernel::Platform,
     lease::{EndCause, LeaseId, LeaseState},
     lingering::Unmapping,
@@ -28,8 +28,12 @@ impl Run {
     pub(super) fn check(&mut self) {
         self.watch.borrow().assert_nothing_found();
         assert_eq!(self.machine.host_corruption(), None);
+        if self.engine.facts().is_none() {
+            self.is_frozen_told = false;
+        }
         self.follow_ends();
         self.follow_torn();
+        self.follow_guest();
         self.check_leases();
         self.check_counts();
         self.check_charges();
@@ -62,7 +66,12 @@ impl Run {
             if !self.ending.contains_key(&id) {
                 let parent = self.model.parents.get(&id).copied();
                 let is_with_parent = parent.is_some_and(|it| cause == EndCause::ParentEnded(it));
-                assert!(self.cause == Some(cause) || is_with_parent, "{id}: {cause}");
+                let is_untaken = cause == EndCause::NotTakenByGuest
+                    && self.watch.borrow().has_link_failed
+                    && self.guest.lent.contains_key(&id);
+                self.saw_if(is_untaken, Sight::NotTakenByGuest);
+                let is_due = self.cause == Some(cause) || is_with_parent || is_untaken;
+                assert!(is_due, "{id}: {cause}");
             }
             let expected = *self.ending.entry(id).or_insert(cause);
             assert_eq!(cause, expected, "{id}");
@@ -70,6 +79,9 @@ impl Run {
             if matches!(state, LeaseState::Ended(_)) {
                 let is_with_parent = matches!(cause, EndCause::ParentEnded(_));
                 self.saw_if(is_with_parent, Sight::EndedWithParent);
+                let was_lent = self.guest.lent.contains_key(&id);
+                self.saw_if(was_lent, Sight::LentLeaseEnded);
+                self.bury(id);
                 self.model.forget(id);
                 self.ended.insert(id, cause);
             }
@@ -183,6 +195,15 @@ impl Run {
                 assert!(is_quarantined(state, *at), "{}: {found:?}, {expected:?}", iova(*at));
             }
         }
+        let lent = self.guest.lent.get(&lease).map(|lent| &lent.hardware);
+        for (at, tce) in lent.into_iter().flatten() {
+            let found = there.remove(at);
+            let expected = watch.stale.get(at).copied().unwrap_or(Some(*tce));
+            if found != expected {
+                let is_free = is_quarantined(state, *at);
+                assert!(is_free, "a guest's {}: {found:?}, {expected:?}", iova(*at));
+            }
+        }
         for (at, found) in there {
             let is_known = watch.stale.get(&at) == Some(&Some(found));
             let is_free = is_known || is_quarantined(state, at);
@@ -192,10 +213,14 @@ impl Run {
 
     /// The hardware's TCEs of a part.
     fn hardware(&self, part: &Part) -> BTreeMap<u64, TceView> {
-        let size = Bytes::new(part.end - part.start);
-        let runs = self.machine.mapped_runs(self.container(), iova(part.start), size, usize::MAX);
+        self.tces_of((iova(part.start), Bytes::new(part.end - part.start)), part.page)
+    }
+
+    /// The hardware's TCEs of a range, of pages of so many bytes.
+    pub(super) fn tces_of(&self, range: (Iova, Bytes), page: u64) -> BTreeMap<u64, TceView> {
+        let runs = self.machine.mapped_runs(self.container(), range.0, range.1, usize::MAX);
         let pages = runs.into_iter().flat_map(|run| {
-            let step = usize::try_from(part.page).expect("a page fits");
+            let step = usize::try_from(page).expect("a page fits");
             (0..run.memory.size.raw()).step_by(step).map(move |offset| {
                 let address = HostAddr::new(run.memory.address.raw() + offset);
                 (run.iova.raw() + offset, TceView { address, access: run.access })
@@ -221,7 +246,7 @@ impl Run {
         let live = self.machine.live_tces();
         if is_sure {
             let ours: u64 = self.model.parts.values().map(Part::count).sum();
-            assert_eq!(live, ours);
+            assert_eq!(live, ours + self.guest.tces());
         } else if self.step.is_multiple_of(FULL_CHECK) {
             // What sub-leases have is in their parents' ranges.
             let whole =
@@ -302,6 +327,7 @@ impl Run {
         let regions = self.machine.regions().into_iter();
         let regions: u64 = regions.map(|region| region.range.size.raw()).sum();
         let tables = self.tables_charge();
+        let tables = tables + self.guest_charge();
         assert_eq!(self.machine.locked().raw(), regions + tables + watch.leaked_tables);
     }
 

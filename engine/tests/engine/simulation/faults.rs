@@ -6,7 +6,7 @@ use tce_sim::{Fault, LevelOf, Operation};
 use crate::dice::Dice;
 
 /// Calls that faults meet, those more often that are made more often.
-const FAULTY: [Operation; 25] = [
+const FAULTY: [Operation; 44] = [
     Operation::LockedMemory,
     Operation::Close,
     Operation::OpenContainer,
@@ -19,7 +19,26 @@ const FAULTY: [Operation; 25] = [
     Operation::OpenDevice,
     Operation::ReadDevice,
     Operation::WriteDevice,
+    Operation::DeviceInfo,
+    Operation::ResetDevice,
+    Operation::InterruptInfo,
+    Operation::DisableInterrupts,
+    Operation::DisableInterrupts,
+    Operation::Eeh,
+    Operation::Eeh,
+    Operation::OpenEvent,
+    Operation::WatchRequests,
     Operation::ReadEvent,
+    Operation::CreateKvmVfio,
+    Operation::CreateGuestTable,
+    Operation::AddGroup,
+    Operation::AddGroup,
+    Operation::DeleteGroup,
+    Operation::DeleteGroup,
+    Operation::DeleteGroup,
+    Operation::AttachGuestTable,
+    Operation::AttachGuestTable,
+    Operation::ReadGuestTable,
     Operation::Info,
     Operation::Register,
     Operation::Register,
@@ -35,7 +54,7 @@ const FAULTY: [Operation; 25] = [
 ];
 
 /// Where those are that change TCEs.
-const OF_TCES: std::ops::RangeFrom<usize> = 19..;
+const OF_TCES: std::ops::RangeFrom<usize> = 38..;
 
 /// What the functions of the backend answer at some time, or let through from the firmware.
 const ERRNOS: [Errno; 11] = [
@@ -101,6 +120,8 @@ impl Mixture {
             Operation::Register | Operation::Unmap if dice.one_in(3) => {
                 Fault::Value(dice.pick(&[1, 7, -1]).expect("there are some"))
             }
+            // The kernel's word for interrupts that are not on, and for nothing else.
+            Operation::DisableInterrupts if errno == Errno::EINVAL => Fault::Errno(Errno::EIO),
             _ => Fault::Errno(errno),
         };
         (operation, nth, fault)

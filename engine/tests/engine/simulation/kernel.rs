@@ -59,42 +59,102 @@ impl Kernel for WatchedKernel {
         OpenGroup open_group(group: GroupNumber) -> Result<GroupFd, Errno>;
         GroupStatus group_status(group: GroupFd) -> Reply<GroupStatus>;
         SetContainer set_container(group: GroupFd, container: ContainerFd) -> Raw;
-        OpenDevice open_device(group: GroupFd, address: &str) -> Result<DeviceFd, Errno>;
         ReadDevice read_device(
             device: DeviceFd, space: DeviceSpace, offset: u64, bytes: &mut [u8]
         ) -> Result<(), Errno>;
         WriteDevice write_device(
             device: DeviceFd, space: DeviceSpace, offset: u64, bytes: &[u8]
         ) -> Result<(), Errno>;
-        DeviceInfo device_info(device: DeviceFd) -> Reply<DeviceInfo>;
-        ResetDevice reset_device(device: DeviceFd) -> Raw;
         InterruptInfo interrupt_info(device: DeviceFd, kind: InterruptKind) -> Reply<u32>;
         EnableInterrupts enable_interrupts(
             device: DeviceFd, kind: InterruptKind, event: EventFd
         ) -> Raw;
         DisableInterrupts disable_interrupts(device: DeviceFd, kind: InterruptKind) -> Raw;
         Info info(container: ContainerFd) -> Reply<SpaprInfo>;
-        Eeh eeh(container: ContainerFd, operation: EehOperation) -> Raw;
         InjectError inject_error(container: ContainerFd, error: InjectedError) -> Raw;
         OpenEvent open_event() -> Result<EventFd, Errno>;
         ReadEvent read_event(event: EventFd) -> Result<u64, Errno>;
         WatchRequests watch_requests(device: DeviceFd, event: EventFd) -> Raw;
         CreateVm create_vm() -> Result<VmFd, Errno>;
         CreateKvmVfio create_kvm_vfio(vm: VmFd) -> Result<KvmVfioFd, Errno>;
-        CreateGuestTable create_guest_table(
-            vm: VmFd, call: GuestTableCall
-        ) -> Result<GuestTableFd, Errno>;
-        AddGroup add_group(link: KvmVfioFd, group: GroupFd) -> Raw;
-        DeleteGroup delete_group(link: KvmVfioFd, group: GroupFd) -> Raw;
-        AttachGuestTable attach_guest_table(
-            link: KvmVfioFd, group: GroupFd, table: GuestTableFd
-        ) -> Raw;
         ReadGuestTable read_guest_table(
             table: GuestTableFd, first: u64, tces: &mut [u64]
         ) -> Result<(), Errno>;
     }
 
+    fn open_device(&mut self, group: GroupFd, address: &str) -> Result<DeviceFd, Errno> {
+        self.watch.borrow_mut().meet(Operation::OpenDevice);
+        let device = self.kernel.open_device(group, address)?;
+        self.watch.borrow_mut().devices.insert(device);
+        Ok(device)
+    }
+
+    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
+        self.watch.borrow_mut().meet(Operation::DeviceInfo);
+        let mut reply = self.kernel.device_info(device);
+        if !self.watch.borrow().has_reset {
+            reply.out.flags &= !1;
+        }
+        reply
+    }
+
+    fn reset_device(&mut self, device: DeviceFd) -> Raw {
+        self.watch.borrow_mut().check_device(device, "reset");
+        self.watch.borrow_mut().meet(Operation::ResetDevice);
+        self.kernel.reset_device(device)
+    }
+
+    fn eeh(&mut self, container: ContainerFd, operation: EehOperation) -> Raw {
+        self.watch.borrow_mut().meet(Operation::Eeh);
+        let raw = self.kernel.eeh(container, operation);
+        if let (EehOperation::GetState, Raw::Returned(state)) = (operation, raw) {
+            self.watch.borrow_mut().states_told.push(state);
+        }
+        raw
+    }
+
+    fn create_guest_table(
+        &mut self,
+        vm: VmFd,
+        call: GuestTableCall,
+    ) -> Result<GuestTableFd, Errno> {
+        self.watch.borrow_mut().meet(Operation::CreateGuestTable);
+        let table = self.kernel.create_guest_table(vm, call)?;
+        self.watch.borrow_mut().followed.create(table, &call);
+        Ok(table)
+    }
+
+    fn add_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.watch.borrow_mut().meet(Operation::AddGroup);
+        let raw = self.kernel.add_group(link, group);
+        self.watch.borrow_mut().has_link_failed |= raw != Raw::OK;
+        raw
+    }
+
+    fn delete_group(&mut self, link: KvmVfioFd, group: GroupFd) -> Raw {
+        self.watch.borrow_mut().meet(Operation::DeleteGroup);
+        let raw = self.kernel.delete_group(link, group);
+        let mut watch = self.watch.borrow_mut();
+        match raw {
+            Raw::OK => watch.followed.delete(group),
+            _ => watch.has_link_failed = true,
+        }
+        raw
+    }
+
+    fn attach_guest_table(&mut self, link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw {
+        self.watch.borrow_mut().meet(Operation::AttachGuestTable);
+        let raw = self.kernel.attach_guest_table(link, group, table);
+        let mut watch = self.watch.borrow_mut();
+        match raw {
+            Raw::OK => watch.followed.attach(group, table),
+            _ => watch.has_link_failed = true,
+        }
+        raw
+    }
+
     fn close(&mut self, fd: Fd) -> Result<(), Errno> {
+        self.watch.borrow_mut().forget_descriptor(fd, &mut self.kernel);
         self.watch.borrow_mut().meet(Operation::Close);
         let cleared = self.watch.borrow().before_release();
         let closed = self.kernel.close(fd);
@@ -108,6 +168,7 @@ impl Kernel for WatchedKernel {
         if status != Raw::Failed(Errno::ENODEV) {
             self.watch.borrow_mut().meet(Operation::UnsetContainer);
         }
+        self.watch.borrow_mut().check_alone("a group leaves", None);
         let cleared = self.watch.borrow().before_release();
         let raw = self.kernel.unset_container(group);
         self.watch.borrow_mut().after_release(cleared);
@@ -136,6 +197,7 @@ impl Kernel for WatchedKernel {
     }
 
     fn remove(&mut self, container: ContainerFd, start: Iova) -> Raw {
+        self.watch.borrow_mut().check_alone("a window goes", None);
         let fired = self.watch.borrow_mut().meet(Operation::Remove);
         let raw = self.kernel.remove(container, start);
         self.watch.borrow_mut().after_remove(container, fired, raw);
@@ -163,6 +225,7 @@ impl Kernel for WatchedKernel {
     }
 
     fn unmap(&mut self, container: ContainerFd, call: UnmapCall) -> Raw {
+        self.watch.borrow_mut().check_alone("an unmap", Some(&call));
         let fired = self.watch.borrow_mut().meet(Operation::Unmap);
         if self.lies(Lie::DropsAnUnmap) {
             self.watch.borrow_mut().note_unmap(&call);

@@ -4,17 +4,19 @@
 //! `TCE_PROFILE` play one run, of that many steps. A run that fails prints the line that plays it alone, no further
 //! than to the step that failed.
 //!
-//! Parts: `run` (the run), `operations` (what a step does), `faults` (what fails), `kernel` and `watch` (what is seen
-//! of the calls), `model` (what was wished), `news` (what must be told), `check` (what must hold), `sights` (what must
-//! have happened), `canary` (lies that must be found).
+//! Parts: `run` (the run), `operations` (what a step does), `faults` (what fails), `kernel`, `watch` and `order` (what is
+//! seen of the calls), `model` (what was wished), `guest` (what a guest of KVM's has set by itself), `news` (what must be
+//! told), `check` (what must hold), `sights` (what must have happened), `canary` (lies that must be found).
 
 mod canary;
 mod check;
 mod faults;
+mod guest;
 mod kernel;
 mod model;
 mod news;
 mod operations;
+mod order;
 mod run;
 mod sights;
 mod watch;

@@ -10,10 +10,13 @@ use super::{
 };
 
 mod batches;
+mod devices;
 mod groups;
 mod growth;
+mod guests;
 mod leases;
 mod memory;
+mod policies;
 mod terms;
 mod windows;
 
@@ -21,7 +24,7 @@ mod windows;
 pub(super) type Named = (&'static str, fn(&mut Run) -> Result<(), Error>);
 
 /// How often each comes, of the sum of all.
-const OPERATIONS: [(u64, Named); 40] = [
+const OPERATIONS: [(u64, Named); 55] = [
     (2, ("attach", Run::attach)),
     (1, ("detach", Run::detach)),
     (2, ("part", Run::part)),
@@ -62,6 +65,33 @@ const OPERATIONS: [(u64, Named); 40] = [
     (10, ("apply to two windows", Run::apply_to_two)),
     (10, ("apply and put off", Run::apply_lazily)),
     (2, ("stale plan", Run::plan_only)),
+    (2, ("link the guest", Run::link_guest)),
+    (3, ("lease and lend", Run::lease_and_lend)),
+    (3, ("lend", Run::lend)),
+    (2, ("take back", Run::take_back)),
+    (2, ("part from the guest", Run::part_from_guest)),
+    (8, ("guest", Run::run_guest)),
+    (2, ("drive", Run::drive)),
+    (3, ("transfer", Run::transfer)),
+    (1, ("reset devices", Run::reset_devices)),
+    (2, ("freeze", Run::freeze)),
+    (2, ("check frozen", Run::check_frozen)),
+    (1, ("recover", Run::recover)),
+    (2, ("believe a layout", Run::believe_a_layout)),
+    (2, ("believe a lease", Run::believe_a_lease)),
+    (2, ("believe terms", Run::believe_terms)),
+];
+
+/// What is done more often while a guest has leases.
+const WITH_GUEST: [Named; 8] = [
+    ("lease and lend", Run::lease_and_lend),
+    ("lend", Run::lend),
+    ("attach", Run::attach),
+    ("part from the guest", Run::part_from_guest),
+    ("part from the guest", Run::part_from_guest),
+    ("guest", Run::run_guest),
+    ("guest", Run::run_guest),
+    ("guest", Run::run_guest),
 ];
 
 /// What little can be done without.
@@ -72,12 +102,21 @@ pub(super) struct Need {
     pub(super) device: bool,
     pub(super) windows: bool,
     pub(super) memory: bool,
+    /// The link to the guest.
+    pub(super) link: bool,
+    /// What keeps a guest busy that has leases.
+    pub(super) guest: bool,
+    /// A PE that is frozen, or a recovery that has stopped.
+    pub(super) recovery: bool,
 }
 
 /// An operation by chance; more often one that brings what is needed.
 pub(super) fn choose(dice: &mut Dice, need: Need) -> Named {
     if need.device && dice.one_in(4) {
         return ("rebind", Run::rebind);
+    }
+    if need.recovery && dice.one_in(8) {
+        return if dice.one_in(4) { ("freeze", Run::freeze) } else { ("recover", Run::recover) };
     }
     if need.backend && !dice.one_in(8) {
         return ("attach", Run::attach);
@@ -87,6 +126,12 @@ pub(super) fn choose(dice: &mut Dice, need: Need) -> Named {
     }
     if need.memory && dice.one_in(4) {
         return ("register", Run::register);
+    }
+    if need.link && dice.one_in(12) {
+        return ("link the guest", Run::link_guest);
+    }
+    if need.guest && dice.one_in(4) {
+        return dice.pick(&WITH_GUEST).expect("there are some");
     }
     let mut left = dice.roll(OPERATIONS.iter().map(|(weight, _)| weight).sum());
     for (weight, named) in OPERATIONS {
@@ -121,12 +166,14 @@ impl Run {
         }
         self.forget_handles();
         assert_nothing_left(&self.machine, &self.watch.borrow());
-        assert_eq!(self.machine.descriptors().len(), 1, "the new container");
+        let others = usize::from(self.guest.vm.is_some());
+        assert_eq!(self.machine.descriptors().len(), 1 + others, "the new container");
         closed
     }
 
     /// In order: every lease that was there ends, and is told of.
     fn close(&mut self, engine: Engine<WatchedKernel>) -> Result<(), Error> {
+        self.begin_quiet();
         let closed = engine.close()?;
         self.leaked_before += closed.leaked.raw();
         for event in closed.events {
@@ -160,6 +207,10 @@ impl Run {
         self.lost.clear();
         self.told_ends.clear();
         self.charges_seen = 0;
+        self.guest.lent.clear();
+        self.guest.is_certain = true;
+        self.marks.clear();
+        self.is_frozen_told = false;
         self.revived = self.watch.borrow().revived;
     }
 }

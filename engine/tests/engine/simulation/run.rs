@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
@@ -10,9 +10,9 @@ use tce_engine::{
     Engine, Error,
     addr::{Bytes, HostAddr, PageShift},
     error::{DeviceRefusal, GroupRefusal},
-    kernel::{ContainerFd, GroupNumber},
+    kernel::{ContainerFd, DescriptorKind, DeviceFd, GroupNumber, Kernel},
     layout::LayoutRefusal,
-    lease::{EndCause, LeaseId, News},
+    lease::{EndCause, Holder, LeaseId, News},
     machine::{Backing, Machine},
     region::{RegionId, Registration},
     window::{Claim, WindowId},
@@ -24,6 +24,7 @@ use crate::dice::Dice;
 use super::{
     canary::Canary,
     faults::Mixture,
+    guest::Guest,
     kernel::WatchedKernel,
     model::Model,
     operations::{self, Need},
@@ -37,6 +38,8 @@ pub(super) const BLOCKS: u64 = 6;
 pub(super) const BLOCK: u64 = 2 << 20;
 /// After so many steps other faults come.
 const MIXTURE_STEPS: u64 = 100;
+/// So many addresses of what was mapped under leases that ended are remembered.
+const GRAVES: usize = 64;
 /// So many steps are named when a run fails.
 const TOLD_STEPS: usize = 12;
 
@@ -48,6 +51,13 @@ pub(super) struct Run {
     mixture: Mixture,
     has_lasting_faults: bool,
     pub(super) model: Model,
+    pub(super) guest: Guest,
+    /// Whose leases there were when a driver left something in a device.
+    pub(super) marks: BTreeMap<DeviceFd, BTreeSet<Holder>>,
+    /// What leases that ended had mapped: bus addresses, and where they led.
+    pub(super) graves: VecDeque<(u64, u64)>,
+    /// Leases were told of a freeze that no recovery has ended.
+    pub(super) is_frozen_told: bool,
     /// How many users each region has.
     pub(super) users: BTreeMap<RegionId, u64>,
     pub(super) registrations: Vec<Registration>,
@@ -93,7 +103,9 @@ impl Run {
             let address = HostAddr::new(MEMORY + block * BLOCK);
             machine.place(address, Bytes::new(BLOCK), backing).expect("nothing is there");
         }
-        let watch = Rc::new(RefCell::new(Watch::new(machine.clone(), canary)));
+        let has_reset = !dice.one_in(3);
+        let guest = Guest::new(&mut machine);
+        let watch = Rc::new(RefCell::new(Watch::new(machine.clone(), has_reset, canary)));
         let kernel = WatchedKernel::new(machine.kernel(), watch.clone());
         let has_lasting_faults = dice.one_in(2);
         let mixture = Mixture::of(&mut dice, has_lasting_faults);
@@ -105,6 +117,10 @@ impl Run {
             mixture,
             has_lasting_faults,
             model: Model::default(),
+            guest,
+            marks: BTreeMap::new(),
+            graves: VecDeque::new(),
+            is_frozen_told: false,
             users: BTreeMap::new(),
             registrations: Vec::new(),
             windows: Vec::new(),
@@ -148,12 +164,14 @@ impl Run {
             self.watch.borrow_mut().order(operation, nth, fault);
         }
         self.watch.borrow_mut().begin_step();
-        (self.cause, self.touched) = (None, None);
+        (self.cause, self.touched, self.guest.may_return) = (None, None, None);
         let need = self.need();
         let (name, operation) = operations::choose(&mut self.dice, need);
         self.names.push(name);
         let calls = self.calls();
-        match operation(self) {
+        let done = operation(self);
+        self.guest.is_certain &= done.is_ok() || !self.watch.borrow().has_link_failed;
+        match done {
             Ok(()) => self.done += 1,
             Err(error) if must_make_no_call(&error) => {
                 assert_eq!(self.calls(), calls, "{name}: {error}");
@@ -175,7 +193,16 @@ impl Run {
             device: groups.any(|group| !self.machine.devices_of(group)[0].is_bound()),
             windows: self.engine.windows().count() < 2,
             memory: self.users.len() < 3,
+            link: self.guest.vm.is_some() && !self.has_link(),
+            guest: !self.guest.lent.is_empty(),
+            recovery: !self.frozen_groups().is_empty() || self.engine.recovery_step().is_some(),
         }
+    }
+
+    /// Whether the container is linked to the virtual machine.
+    fn has_link(&self) -> bool {
+        let open = self.machine.descriptors();
+        open.iter().any(|(_, kind)| *kind == DescriptorKind::KvmVfio)
     }
 
     pub(super) fn saw(&mut self, sight: Sight) {
@@ -200,6 +227,16 @@ impl Run {
         self.saw_if(revived, Sight::RegionRevived);
     }
 
+    /// What a lease that has ended had mapped.
+    pub(super) fn bury(&mut self, id: LeaseId) {
+        let parts = self.model.parts_of(id).flat_map(|(_, part)| part.wished.iter().take(4));
+        let mapped = parts.map(|(at, tce)| (*at, tce.address));
+        let lent = self.guest.lent.get(&id).into_iter().flat_map(|it| it.hardware.iter().take(4));
+        let lent = lent.map(|(at, tce)| (*at, tce.address.raw()));
+        self.graves.extend(mapped.chain(lent).collect::<Vec<_>>());
+        self.graves.drain(..self.graves.len().saturating_sub(GRAVES));
+    }
+
     /// The newest steps by name, oldest first.
     pub(super) fn told(&self) -> String {
         self.names[self.names.len().saturating_sub(TOLD_STEPS)..].join(", ")
@@ -207,11 +244,14 @@ impl Run {
 
     /// Ends the engine without faults, and sees that nothing is left.
     pub(super) fn end(self) {
-        let Self { machine, engine, watch, .. } = self;
+        let Self { machine, engine, watch, guest, .. } = self;
         watch.borrow_mut().forget_orders();
         drop(engine);
         watch.borrow().assert_nothing_found();
         assert_nothing_left(&machine, &watch.borrow());
+        if let Some(vm) = guest.vm {
+            machine.kernel().close(vm.fd()).expect("it is open");
+        }
         assert_eq!(machine.descriptors(), Vec::new());
     }
 }

@@ -7,8 +7,11 @@ use tce_engine::kernel::Platform;
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sight {
+    AnswerRefused,
+    AnswerTaken,
     BatchInTwoWindows,
     BatchRestored,
+    DevicesReset,
     EndedWithParent,
     Expired,
     Fallback,
@@ -16,6 +19,7 @@ pub(super) enum Sight {
     FlushedByBatch,
     FlushedInTime,
     ForgottenTce,
+    Frozen,
     GivingUpFailed,
     GroupParted,
     GroupWanted,
@@ -24,10 +28,21 @@ pub(super) enum Sight {
     GrowthFinished,
     GrowthMirrored,
     GrowthOfMappings,
+    GuestListed,
+    GuestPut,
+    GuestRestored,
+    GuestStuffed,
     HolderGone,
+    InterruptsOn,
     LastGroupLeft,
+    LateTransfer,
+    LendingFailed,
+    LendingRefused,
+    Lent,
+    LentLeaseEnded,
     MappingsLost,
     MappingsRestored,
+    NotTakenByGuest,
     PartingFailed,
     PieceFailed,
     PutOff,
@@ -35,11 +50,15 @@ pub(super) enum Sight {
     QuarantineInTwoWindows,
     QuarantineLifted,
     QuotaSet,
+    Recovered,
+    RecoveryResumed,
+    RecoveryStopped,
     RegionLeaked,
     RegionRevived,
     RegionShared,
     RegistrationLeft,
     Renewed,
+    ResetBetweenHolders,
     RevocationFailed,
     SecondGroup,
     ShrinkingFailed,
@@ -48,14 +67,21 @@ pub(super) enum Sight {
     Sublet,
     Surrendered,
     TakeDownFailed,
+    TakenBack,
+    TakingBackFailed,
+    TermsRefused,
     TooFast,
+    Transfer,
     WindowRemoved,
 }
 
 impl Sight {
-    const ALL: [Self; 43] = [
+    const ALL: [Self; 66] = [
+        Self::AnswerRefused,
+        Self::AnswerTaken,
         Self::BatchInTwoWindows,
         Self::BatchRestored,
+        Self::DevicesReset,
         Self::EndedWithParent,
         Self::Expired,
         Self::Fallback,
@@ -63,6 +89,7 @@ impl Sight {
         Self::FlushedByBatch,
         Self::FlushedInTime,
         Self::ForgottenTce,
+        Self::Frozen,
         Self::GivingUpFailed,
         Self::GroupParted,
         Self::GroupWanted,
@@ -71,10 +98,21 @@ impl Sight {
         Self::GrowthFinished,
         Self::GrowthMirrored,
         Self::GrowthOfMappings,
+        Self::GuestListed,
+        Self::GuestPut,
+        Self::GuestRestored,
+        Self::GuestStuffed,
         Self::HolderGone,
+        Self::InterruptsOn,
         Self::LastGroupLeft,
+        Self::LateTransfer,
+        Self::LendingFailed,
+        Self::LendingRefused,
+        Self::Lent,
+        Self::LentLeaseEnded,
         Self::MappingsLost,
         Self::MappingsRestored,
+        Self::NotTakenByGuest,
         Self::PartingFailed,
         Self::PieceFailed,
         Self::PutOff,
@@ -82,11 +120,15 @@ impl Sight {
         Self::QuarantineInTwoWindows,
         Self::QuarantineLifted,
         Self::QuotaSet,
+        Self::Recovered,
+        Self::RecoveryResumed,
+        Self::RecoveryStopped,
         Self::RegionLeaked,
         Self::RegionRevived,
         Self::RegionShared,
         Self::RegistrationLeft,
         Self::Renewed,
+        Self::ResetBetweenHolders,
         Self::RevocationFailed,
         Self::SecondGroup,
         Self::ShrinkingFailed,
@@ -95,7 +137,11 @@ impl Sight {
         Self::Sublet,
         Self::Surrendered,
         Self::TakeDownFailed,
+        Self::TakenBack,
+        Self::TakingBackFailed,
+        Self::TermsRefused,
         Self::TooFast,
+        Self::Transfer,
         Self::WindowRemoved,
     ];
 
@@ -107,7 +153,23 @@ impl Sight {
             | Self::GroupParted
             | Self::MappingsLost
             | Self::MappingsRestored
-            | Self::PartingFailed => matches!(platform, Platform::Powernv),
+            | Self::PartingFailed
+            // There is neither KVM nor EEH.
+            | Self::Frozen
+            | Self::GuestListed
+            | Self::GuestPut
+            | Self::GuestRestored
+            | Self::GuestStuffed
+            | Self::LendingFailed
+            | Self::LendingRefused
+            | Self::Lent
+            | Self::LentLeaseEnded
+            | Self::NotTakenByGuest
+            | Self::Recovered
+            | Self::RecoveryResumed
+            | Self::RecoveryStopped
+            | Self::TakenBack
+            | Self::TakingBackFailed => matches!(platform, Platform::Powernv),
             // Once in the usual run: too rare to be asked for.
             Self::QuarantineInTwoWindows => false,
             _ => true,

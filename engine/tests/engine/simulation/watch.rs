@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tce_engine::{
     addr::{Bytes, Iova},
     errno::Errno,
-    kernel::{ContainerFd, CreateCall, MapCall, MemoryRange, Platform, Raw, UnmapCall},
+    kernel::{ContainerFd, CreateCall, DeviceFd, MapCall, MemoryRange, Platform, Raw, UnmapCall},
 };
 use tce_sim::{Fault, Operation, SimMachine, TceView};
 
 use super::{
     canary::{Canary, Lie},
+    order::Followed,
     run::{BLOCK, BLOCKS, MEMORY},
 };
 
@@ -38,12 +39,24 @@ struct Ordered {
 }
 
 pub(super) struct Watch {
-    machine: SimMachine,
+    pub(super) machine: SimMachine,
     platform: Platform,
     /// Where the newest map was made.
     container: Option<ContainerFd>,
     ordered: Vec<Ordered>,
     canary: Option<Canary>,
+    /// Whether functions can be reset one by one.
+    pub(super) has_reset: bool,
+    /// Devices that are open.
+    pub(super) devices: BTreeSet<DeviceFd>,
+    /// What KVM was given.
+    pub(super) followed: Followed,
+    /// In this step, what is unmapped was taken back.
+    pub(super) must_be_quiet: bool,
+    /// A call on the link to the guest has failed in this step.
+    pub(super) has_link_failed: bool,
+    /// The states of PEs that the kernel has told in this step.
+    pub(super) states_told: Vec<i32>,
     /// Faults that have met a call, in all.
     pub(super) fired: u64,
     /// Those of them that met a reading of the locked memory.
@@ -77,12 +90,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(machine: SimMachine, canary: Option<Canary>) -> Self {
+    pub(super) fn new(machine: SimMachine, has_reset: bool, canary: Option<Canary>) -> Self {
         let platform = machine.profile().platform;
         Self {
             machine,
             platform,
             canary,
+            has_reset,
+            devices: BTreeSet::new(),
+            followed: Followed::default(),
+            must_be_quiet: false,
+            has_link_failed: false,
+            states_told: Vec::new(),
             container: None,
             ordered: Vec::new(),
             fired: 0,
@@ -106,6 +125,9 @@ impl Watch {
     pub(super) fn begin_step(&mut self) {
         self.made.clear();
         self.is_wiped = false;
+        self.must_be_quiet = false;
+        self.has_link_failed = false;
+        self.states_told.clear();
     }
 
     pub(super) fn order(&mut self, operation: Operation, nth: u64, fault: Fault) {
@@ -235,7 +257,7 @@ impl Watch {
     }
 
     /// What the kernel has in a range is what it says again.
-    fn is_right(&mut self, start: Iova, size: u64) {
+    pub(super) fn is_right(&mut self, start: Iova, size: u64) {
         remove_range(&mut self.stale, start.raw(), size);
         remove_range(&mut self.forgotten, start.raw(), size);
     }

@@ -12,7 +12,7 @@ use tce_engine::{
     machine::Machine,
     region::RegionRefusal,
 };
-use tce_sim::RegionView;
+use tce_sim::{Operation as KernelCall, RegionView};
 
 use crate::bench::assert_nothing_left;
 
@@ -25,13 +25,22 @@ use super::{
 impl World {
     pub(super) fn check(&self) {
         assert_eq!(self.machine.host_corruption(), None);
-        assert_eq!(self.machine.host_warnings(), Vec::new());
+        self.check_warnings();
         self.check_backend();
         self.check_groups();
         self.check_owners();
         self.check_hardware();
         self.check_regions();
         self.check_descriptors();
+        self.check_guest();
+    }
+
+    /// KVM warns of a group that is taken from it without ever having had a table, which one that failed leaves behind.
+    fn check_warnings(&self) {
+        let can_lack_table = self.has_failed(KernelCall::AttachGuestTable);
+        let warnings = self.machine.host_warnings().into_iter();
+        let unknown = warnings.filter(|it| !(can_lack_table && it.what.contains("never had")));
+        assert_eq!(unknown.collect::<Vec<_>>(), Vec::new());
     }
 
     /// No lease is usable without its backend: the kernel has one, and the lease's window in it.
@@ -108,7 +117,9 @@ impl World {
             let table: BTreeMap<u64, u64> = runs.collect();
             let all: BTreeSet<u64> = there.keys().chain(table.keys()).copied().collect();
             for at in all.into_iter().filter(|at| !is_quarantined(state, *at)) {
-                assert_eq!(there.get(&at), table.get(&at), "{at:#x}: the hardware, the table");
+                let is_lent = self.lent_at(at).is_some();
+                let is_right = is_lent || there.get(&at) == table.get(&at);
+                assert!(is_right, "{at:#x}: {:?} in the hardware", there.get(&at));
             }
         }
         let live = usize::try_from(self.machine.live_tces()).expect("it is small");
@@ -147,6 +158,10 @@ impl World {
         let groups = Group::ALL.map(|group| self.membership(group));
         let attached = groups.iter().filter(|it| **it != Membership::Absent).count();
         let watched = groups.iter().filter(|it| **it == Membership::Watched).count();
+        let live = self.engine().leases().live();
+        let tables = live.filter(|(_, it)| it.loan.is_some_and(|loan| loan.table().is_some()));
+        assert_eq!(count(DescriptorKind::GuestTable), tables.count(), "guests' tables");
+        assert!(count(DescriptorKind::KvmVfio) <= 1, "links to the guest");
         assert_eq!(count(DescriptorKind::Container), 1);
         assert_eq!(count(DescriptorKind::Group), attached, "descriptors of groups");
         assert_eq!(count(DescriptorKind::Device), watched, "descriptors of devices");
@@ -156,6 +171,7 @@ impl World {
     pub(super) fn use_and_close(mut self) {
         for holder in Holder::ALL {
             self.use_lease(holder);
+            self.use_loan(holder);
         }
         let live: Vec<LeaseId> = self.engine().leases().live().map(|(id, _)| id).collect();
         let closed = self.take_engine().close().expect("nothing fails any more");
@@ -164,6 +180,8 @@ impl World {
             assert_eq!(ends.count(), 1, "the end of {id} is told");
         }
         assert_eq!((closed.locked, closed.pinned), (Bytes::ZERO, Bytes::ZERO));
+        self.assert_guest_reaches_nothing();
+        self.machine.kernel().close(self.vm.fd()).expect("it is open");
         assert_nothing_left(&self.machine);
     }
 

@@ -5,16 +5,20 @@
 //! without a failure and with each of its kernel calls failing; on one way no more than [`FAILURES_MAX`] fail. In each
 //! world `check` says what must hold, and it is used and closed once.
 //!
+//! There are two searches: one without a guest, and one with a guest of KVM's, which sets TCEs by itself, with operations of
+//! its own (`Operation::of_guests`) and a smaller depth.
+//!
 //! `TCE_DEPTH` searches deeper. A world that breaks a rule prints its way, one of the shortest there are, as `found`
 //! takes it.
 //!
 //! Parts: `operation` (what can happen, and the one place to add to), `world` (a machine and its engine), `view` (what
-//! tells worlds apart), `check` (what must hold), `events` (what must be told), `search` (the order), `found` (ways on
+//! tells worlds apart), `guest` (what the guest does), `check` (what must hold), `events` (what must be told), `search` (the order), `found` (ways on
 //! which a rule was once broken).
 
 mod check;
 mod events;
 mod found;
+mod guest;
 mod operation;
 mod search;
 mod view;
@@ -27,7 +31,9 @@ use self::{
 };
 
 /// Steps on each way beyond its beginning.
-const DEPTH: usize = 7;
+const DEPTH: usize = 6;
+/// The same with a guest.
+const DEPTH_WITH_GUEST: usize = 4;
 /// Kernel calls that fail on one way.
 const FAILURES_MAX: u8 = 1;
 
@@ -56,11 +62,41 @@ const DIVIDED: [Step; 8] = [
     does(Operation::Map(Holder::First)),
     does(Operation::Map(Holder::Second)),
 ];
+/// A group, and all that a lease takes.
+const READY: [Step; 4] = [
+    does(Operation::Attach(Group::A)),
+    does(Operation::MakeWindow(At::Low)),
+    does(Operation::Register),
+    does(Operation::Lease(Holder::First, At::Low)),
+];
+/// Two groups, two windows, and a lease in each, both lent, in use.
+const LENT: [Step; 11] = [
+    does(Operation::Attach(Group::A)),
+    does(Operation::Attach(Group::B)),
+    does(Operation::MakeWindow(At::Low)),
+    does(Operation::MakeWindow(At::High)),
+    does(Operation::Register),
+    does(Operation::Lease(Holder::First, At::Low)),
+    does(Operation::Lease(Holder::Second, At::High)),
+    does(Operation::Lend(Holder::First)),
+    does(Operation::Lend(Holder::Second)),
+    does(Operation::GuestPuts(Holder::First)),
+    does(Operation::GuestPuts(Holder::Second)),
+];
 
 #[test]
 fn no_way_through_a_small_world_breaks_a_rule() {
-    let depth = std::env::var("TCE_DEPTH").ok().and_then(|depth| depth.parse().ok());
-    let search = Search::new([&EMPTY[..], &APART, &DIVIDED], depth.unwrap_or(DEPTH));
+    search(Operation::all(), &[&EMPTY, &APART, &DIVIDED], DEPTH);
+}
+
+#[test]
+fn no_way_through_a_small_world_with_a_guest_breaks_a_rule() {
+    search(Operation::of_guests(), &[&READY, &LENT], DEPTH_WITH_GUEST);
+}
+
+fn search(operations: Vec<Operation>, beginnings: &[&[Step]], depth: usize) {
+    let asked = std::env::var("TCE_DEPTH").ok().and_then(|depth| depth.parse().ok());
+    let search = Search::new(operations, beginnings.iter().copied(), asked.unwrap_or(depth));
     let Seen { worlds, transitions, depth } = search.run();
     println!("{worlds} worlds, {transitions} transitions, to a depth of {depth}");
 }

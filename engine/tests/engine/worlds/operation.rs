@@ -1,7 +1,7 @@
 //! What can happen in a small world.
 //!
-//! To add an operation: a variant here, a line in [`Operation::all`], an arm in [`World::carry_out`], and whatever
-//! state it makes in `view`.
+//! To add an operation: a variant here, a line in [`Operation::all`] or [`Operation::of_guests`], an arm in
+//! [`World::carry_out`], and whatever state it makes in `view`.
 
 use std::{fmt, ops::Range};
 
@@ -29,7 +29,7 @@ impl Group {
 }
 
 /// One of the two holders. The first one's leases are of two pages, for all groups there are; the second one's are of
-/// one page, for group B alone, and put unmaps off.
+/// one page, for group B alone, and put unmaps off. Who comes first has the start of a window, which can be lent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     First,
@@ -98,6 +98,13 @@ pub(super) enum Operation {
     Rebind(Group),
     /// Reads what the kernel wants back, and lets it go.
     Surrender,
+    /// Lends a holder's lease to the guest, which is linked to the container if it is not.
+    Lend(Holder),
+    TakeBack(Holder),
+    /// The guest sets the first page of a holder's lease, or clears it, and nobody is told.
+    GuestPuts(Holder),
+    /// Lets one of two groups go, and the guest keep what it has.
+    PartFromGuest(Group),
 }
 
 impl Operation {
@@ -116,6 +123,26 @@ impl Operation {
             all.extend([Self::Map(holder), Self::Unmap(holder), Self::Revoke(holder)]);
             all.extend([Self::Limit(holder), Self::Prolong(holder), Self::Die(holder)]);
         }
+        all
+    }
+
+    /// With a guest: what it does, and all that it may meet. Time, sub-leases and what lingers are left to
+    /// [`Operation::all`].
+    pub(super) fn of_guests() -> Vec<Self> {
+        let mut all = vec![Self::Register, Self::Unregister, Self::Surrender];
+        for group in Group::ALL {
+            all.extend([Self::Attach(group), Self::Detach(group), Self::Part(group)]);
+            all.extend([Self::Unbind(group), Self::PartFromGuest(group)]);
+        }
+        for at in At::ALL {
+            all.extend([Self::MakeWindow(at), Self::RemoveWindow(at)]);
+        }
+        for holder in Holder::ALL {
+            all.extend([Self::Map(holder), Self::Unmap(holder), Self::Revoke(holder)]);
+            all.extend([Self::Lend(holder), Self::TakeBack(holder), Self::GuestPuts(holder)]);
+        }
+        all.extend([Self::Die(Holder::First), Self::Lease(Holder::First, At::Low)]);
+        all.extend([Self::Lease(Holder::Second, At::High), Self::Lease(Holder::Second, At::Low)]);
         all
     }
 }
@@ -228,6 +255,15 @@ impl World {
                 Ok(())
             }
             Operation::Surrender => self.surrender(),
+            Operation::Lend(holder) => self.lend(holder),
+            Operation::TakeBack(holder) => {
+                self.with_lease(holder, |engine, id| engine.take_back(id))
+            }
+            Operation::GuestPuts(holder) => {
+                self.guest_puts(holder);
+                Ok(())
+            }
+            Operation::PartFromGuest(group) => self.part_from_guest(group),
         }
     }
 
@@ -251,10 +287,18 @@ impl World {
             Holder::First => self.request(holder, window, 0..2),
             Holder::Second => LeaseRequest {
                 groups: vec![self.number(Group::B)],
-                ..self.request(holder, window, 2..3)
+                ..self.request(holder, window, self.pages_of_second(window))
             },
         };
         self.take_lease(holder, request)
+    }
+
+    /// The start of a window that the first holder has nothing in.
+    fn pages_of_second(&self, window: WindowId) -> Range<u64> {
+        match self.live(Holder::First) {
+            Some((_, lease)) if lease.part(window).is_some() => 2..3,
+            _ => 0..1,
+        }
     }
 
     fn divide(&mut self) -> Result<(), Error> {

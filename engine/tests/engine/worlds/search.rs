@@ -31,6 +31,7 @@ pub(super) struct Seen {
 }
 
 pub(super) struct Search<'a> {
+    operations: Vec<Operation>,
     beginnings: Vec<&'a [Step]>,
     depth: usize,
     nodes: Vec<Node>,
@@ -40,9 +41,20 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(beginnings: impl IntoIterator<Item = &'a [Step]>, depth: usize) -> Self {
+    pub(super) fn new(
+        operations: Vec<Operation>,
+        beginnings: impl IntoIterator<Item = &'a [Step]>,
+        depth: usize,
+    ) -> Self {
         let beginnings = beginnings.into_iter().collect();
-        Self { beginnings, depth, nodes: Vec::new(), known: HashMap::new(), transitions: 0 }
+        Self {
+            operations,
+            beginnings,
+            depth,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            transitions: 0,
+        }
     }
 
     pub(super) fn run(mut self) -> Seen {
@@ -79,7 +91,7 @@ impl<'a> Search<'a> {
         let origin = world.view();
         let is_wanted = Group::ALL.into_iter().any(|group| world.wanted(group).is_wanted);
         let mut failing = Vec::new();
-        for operation in Operation::all() {
+        for operation in self.operations.clone() {
             let before = calls_of(&world);
             self.step(&mut world, does(operation));
             let after = calls_of(&world);

@@ -64,6 +64,7 @@ impl World {
         }
         seen.push(self.engine().windows().map(|_| 1).sum());
         self.see_machine(&mut seen);
+        self.see_guest(&mut seen);
         for holder in Holder::ALL {
             match self.live(holder) {
                 Some((id, lease)) => self.see_lease(id, lease, &mut seen),
@@ -119,6 +120,7 @@ impl World {
         seen.extend([state, groups.sum(), claim.start.raw(), claim.size.raw()]);
         let is_part = lease.parent.is_some();
         seen.extend([u64::from(is_part), u64::from(lease.expires.is_some())]);
+        seen.extend(lease.loan.map_or([0, 0], |loan| [1, u64::from(loan.table().is_some())]));
         seen.extend([lease.tces(), lease.lingering.tces(), lease.sublet.tces]);
         seen.push(self.engine().leases().parts_of(id).map(|_| 1).sum());
     }

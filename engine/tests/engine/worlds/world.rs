@@ -5,17 +5,17 @@ use std::{collections::BTreeMap, ops::Range};
 use tce_engine::{
     Engine, Error,
     access::Access,
-    addr::{Bytes, HostAddr, PageShift},
+    addr::{Bytes, GuestAddress, HostAddr, PageShift},
     edit::Edit,
     errno::Errno,
     facts::Slot,
-    kernel::{ContainerFd, GroupNumber, MemoryRange},
+    kernel::{ContainerFd, GroupNumber, Kernel, MemoryRange, VmFd},
     lease::{self, Lease, LeaseId, Timestamp},
     machine::{Backing, Machine},
     region::RegionId,
     window::{Claim, WindowId},
 };
-use tce_sim::{Fault, Profile, SimKernel, SimMachine, Unbind};
+use tce_sim::{Fault, Operation as KernelCall, Profile, SimKernel, SimMachine, Unbind};
 
 use crate::{
     bench::{K4, choice},
@@ -23,6 +23,7 @@ use crate::{
 };
 
 use super::{
+    guest::LentPage,
     operation::{FailedCall, Group, Holder, Step},
     view::Membership,
 };
@@ -32,7 +33,7 @@ pub(super) const PAGE: PageShift = K4;
 /// The moment at which all happens but [`super::Operation::Expire`].
 pub(super) const NOW: Timestamp = Timestamp(1000);
 /// The memory: page n is mapped at page n of a window, so that what different leases have goes together.
-const MEMORY: MemoryRange =
+pub(super) const MEMORY: MemoryRange =
     MemoryRange { address: HostAddr::new(0x7100_0000_0000), size: Bytes::kib(64) };
 
 /// What the host wants of a group.
@@ -52,6 +53,9 @@ pub(super) struct World {
     leases: [Option<LeaseId>; 2],
     region: Option<RegionId>,
     wanted: [Wanted; 2],
+    pub(super) vm: VmFd,
+    /// What the guest has set at the first page of each holder's lease, as long as that is lent.
+    pub(super) guest: [Option<LentPage>; 2],
     way: Vec<Step>,
 }
 
@@ -68,6 +72,8 @@ impl World {
     fn new() -> Self {
         let mut machine = SimMachine::new(Profile::powernv9());
         machine.place(MEMORY.address, MEMORY.size, Backing::Anonymous).expect("nothing is there");
+        let vm = machine.kernel().create_vm().expect("there is KVM");
+        machine.set_guest_memory(vm, GuestAddress::new(0), MEMORY).expect("whole pages");
         let engine = Engine::open(machine.kernel()).expect("a fresh machine");
         Self {
             machine,
@@ -75,6 +81,8 @@ impl World {
             leases: [None; 2],
             region: None,
             wanted: [Wanted::default(); 2],
+            vm,
+            guest: [None; 2],
             way: Vec::new(),
         }
     }
@@ -89,6 +97,7 @@ impl World {
             self.engine().leases().live().map(|(id, lease)| (id, lease.clone())).collect();
         let quarantines = self.quarantines();
         let done = self.carry_out(step.operation);
+        self.follow_guest(step.operation);
         assert_eq!(self.machine.faults_waiting(), 0, "the call that fails is made");
         for group in Group::ALL {
             if !self.is_bound(group) {
@@ -97,6 +106,11 @@ impl World {
         }
         let is_batch = matches!(done, Err(Error::Batch(_)));
         self.check_events(&before, !is_batch && quarantines < self.quarantines());
+    }
+
+    /// Whether a call of this kind has failed on the way.
+    pub(super) fn has_failed(&self, call: KernelCall) -> bool {
+        self.way.iter().any(|step| step.fails.is_some_and(|failed| failed.call == call))
     }
 
     /// Forgets the newest step, which has done nothing.
@@ -280,7 +294,7 @@ const fn index(group: Group) -> usize {
     }
 }
 
-const fn of(holder: Holder) -> usize {
+pub(super) const fn of(holder: Holder) -> usize {
     match holder {
         Holder::First => 0,
         Holder::Second => 1,

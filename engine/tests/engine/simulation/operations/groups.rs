@@ -43,6 +43,7 @@ impl Run {
             return Ok(());
         }
         let group = self.any_group();
+        self.begin_quiet();
         let detached = self.engine.detach(group);
         self.note_detached(group, detached)
     }
@@ -68,6 +69,7 @@ impl Run {
     pub(super) fn part(&mut self) -> Result<(), Error> {
         let group = self.any_group();
         let before = self.leases_of(group);
+        self.begin_quiet();
         let parted = self.engine.part(group);
         if let Ok(Restored { map_calls, tces }) = parted {
             let made = self.watch.borrow().made.iter().filter(|it| it.address.is_some()).count();
@@ -79,14 +81,14 @@ impl Run {
     }
 
     /// Leases that have not ended and are for a group.
-    fn leases_of(&self, group: GroupNumber) -> Vec<LeaseId> {
+    pub(super) fn leases_of(&self, group: GroupNumber) -> Vec<LeaseId> {
         let live = self.engine.leases().live();
         live.filter(|(_, lease)| lease.groups.contains(&group)).map(|(id, _)| id).collect()
     }
 
     /// Leases for this group alone end, the others know that it left; what could not be mapped again is told, lease by
     /// lease.
-    fn note_parted(
+    pub(super) fn note_parted(
         &mut self,
         group: GroupNumber,
         before: &[LeaseId],
@@ -174,6 +176,7 @@ impl Run {
         let attached =
             attached.filter(|group| membership(&self.engine, *group) != Membership::Absent).count();
         let before = self.leases_of(group);
+        self.begin_quiet();
         let surrendered = self.engine.surrender(group);
         self.saw_if(surrendered.is_ok(), Sight::Surrendered);
         if matches!(surrendered, Err(Error::Group(GroupRefusal::Attached { .. }))) {

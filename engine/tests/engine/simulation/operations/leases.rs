@@ -72,9 +72,13 @@ impl Run {
         wanted: LeaseRequest,
     ) -> Result<(), Error> {
         let parent = wanted.parent;
+        let (holder, live) = (wanted.holder.clone(), self.engine.leases().live().count());
         let grant = self.engine.grant_lease(wanted)?;
         let granted = grant.claim();
         let lease = self.engine.lease(grant)?;
+        if live == 0 {
+            self.check_marks(&holder);
+        }
         assert_eq!(self.engine.leases().get(lease).expect("new").home().claim, granted);
         self.leases.push(lease);
         if let Some(parent) = parent {
@@ -169,6 +173,7 @@ impl Run {
             run.engine.windows().map(|state| state.quarantined().count()).sum()
         };
         let before = quarantines(self);
+        self.begin_quiet();
         let revoked = self.engine.revoke(lease);
         self.saw_if(matches!(revoked, Err(Error::Fault(_))), Sight::RevocationFailed);
         self.saw_if(quarantines(self) < before, Sight::QuarantineLifted);
@@ -179,6 +184,7 @@ impl Run {
         self.now += self.dice.roll(50);
         self.cause = Some(EndCause::Expired);
         let before = self.engine.leases().live().count();
+        self.begin_quiet();
         let expired = self.engine.expire(Timestamp(self.now));
         let live = self.engine.leases().live();
         let over = live.filter(|(_, lease)| lease.is_over(Timestamp(self.now))).count();

@@ -126,6 +126,7 @@ impl Run {
             run.engine.leases().live().filter(|(_, lease)| lease.holder == holder).count()
         };
         let before = count(self);
+        self.begin_quiet();
         let ended = self.engine.end_holder(&holder);
         let left = count(self);
         self.saw_if(left < before, Sight::HolderGone);
