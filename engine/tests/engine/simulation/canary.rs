@@ -40,8 +40,8 @@ impl Canary {
     }
 }
 
-/// Steps within which each lie is found. The rarest is first told after some 18,000.
-const FOUND_WITHIN: u64 = 60_000;
+/// Steps within which each lie is found. The rarest is first told after some 88,000.
+const FOUND_WITHIN: u64 = 200_000;
 
 /// Steps until some run finds a lie.
 fn steps_to_find(lie: Lie, one_in: u64) -> u64 {
