@@ -10,12 +10,14 @@ use std::fmt;
 mod descriptor;
 mod device;
 mod eeh;
+mod layer;
 
 pub use descriptor::{
     ContainerFd, DescriptorKind, DeviceFd, EventFd, Fd, GroupFd, GuestTableFd, KvmVfioFd, VmFd,
 };
 pub use device::{DeviceInfo, InterruptKind};
 pub use eeh::{EehOperation, InjectedError};
+pub use layer::Layer;
 
 use crate::{
     addr::{Bytes, HostAddr, Iova, PageShift},
@@ -249,6 +251,8 @@ pub struct SystemFacts {
 ///
 /// Each operation is one system call. Calls on one container must not run at the same time: the kernel takes no lock
 /// for most of them (`vfio_fops_unl_ioctl`), hence `&mut self`.
+///
+/// A kernel that stands in front of another and passes most calls on implements [`Layer`] instead.
 #[expect(clippy::missing_errors_doc, reason = "an errno is a result here, as the kernel gave it")]
 pub trait Kernel {
     /// What does not change while the process runs.

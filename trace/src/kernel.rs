@@ -5,10 +5,9 @@ use tce_engine::{
     addr::{Bytes, Iova},
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
-        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
-        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
-        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
+        ContainerFd, CreateCall, DeviceFd, EehOperation, Extension, Fd, GroupFd, GroupNumber,
+        GroupStatus, GuestTableCall, GuestTableFd, InjectedError, Kernel, KvmVfioFd, Layer,
+        MapCall, MemoryRange, Raw, Reply, SpaprInfo, UnmapCall, VmFd,
     },
 };
 
@@ -91,17 +90,15 @@ impl<K: Kernel, F: FnMut(Event)> NotedKernel<K, F> {
     }
 }
 
-impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
-    fn system(&self) -> SystemFacts {
-        self.kernel.system()
+impl<K: Kernel, F: FnMut(Event)> Layer for NotedKernel<K, F> {
+    type Below = K;
+
+    fn below(&self) -> &K {
+        &self.kernel
     }
 
-    fn locked_memory(&mut self) -> Result<LockedMemory, Errno> {
-        self.kernel.locked_memory()
-    }
-
-    fn kind(&mut self, fd: Fd) -> DescriptorKind {
-        self.kernel.kind(fd)
+    fn below_mut(&mut self) -> &mut K {
+        &mut self.kernel
     }
 
     fn close(&mut self, fd: Fd) -> Result<(), Errno> {
@@ -154,46 +151,6 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         let result = self.kernel.open_device(group, address);
         let call = Call::OpenDevice { group: group.fd(), address: address.to_owned() };
         self.opened(call, result, DeviceFd::fd)
-    }
-
-    fn read_device(
-        &mut self,
-        device: DeviceFd,
-        space: DeviceSpace,
-        offset: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), Errno> {
-        self.kernel.read_device(device, space, offset, bytes)
-    }
-
-    fn write_device(
-        &mut self,
-        device: DeviceFd,
-        space: DeviceSpace,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), Errno> {
-        self.kernel.write_device(device, space, offset, bytes)
-    }
-
-    fn device_info(&mut self, device: DeviceFd) -> Reply<DeviceInfo> {
-        self.kernel.device_info(device)
-    }
-
-    fn reset_device(&mut self, device: DeviceFd) -> Raw {
-        self.kernel.reset_device(device)
-    }
-
-    fn interrupt_info(&mut self, device: DeviceFd, kind: InterruptKind) -> Reply<u32> {
-        self.kernel.interrupt_info(device, kind)
-    }
-
-    fn enable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw {
-        self.kernel.enable_interrupts(device, kind, event)
-    }
-
-    fn disable_interrupts(&mut self, device: DeviceFd, kind: InterruptKind) -> Raw {
-        self.kernel.disable_interrupts(device, kind)
     }
 
     fn info(&mut self, container: ContainerFd) -> Reply<SpaprInfo> {
@@ -262,18 +219,6 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         self.noted(Call::Eeh { container: container.fd(), operation }, raw)
     }
 
-    fn open_event(&mut self) -> Result<EventFd, Errno> {
-        self.kernel.open_event()
-    }
-
-    fn read_event(&mut self, event: EventFd) -> Result<u64, Errno> {
-        self.kernel.read_event(event)
-    }
-
-    fn watch_requests(&mut self, device: DeviceFd, event: EventFd) -> Raw {
-        self.kernel.watch_requests(device, event)
-    }
-
     fn create_vm(&mut self) -> Result<VmFd, Errno> {
         let result = self.kernel.create_vm();
         self.opened(Call::CreateVm, result, VmFd::fd)
@@ -309,14 +254,5 @@ impl<K: Kernel, F: FnMut(Event)> Kernel for NotedKernel<K, F> {
         let raw = self.kernel.attach_guest_table(link, group, table);
         let (link, group, table) = (link.fd(), group.fd(), table.fd());
         self.noted(Call::AttachGuestTable { link, group, table }, raw)
-    }
-
-    fn read_guest_table(
-        &mut self,
-        table: GuestTableFd,
-        first: u64,
-        tces: &mut [u64],
-    ) -> Result<(), Errno> {
-        self.kernel.read_guest_table(table, first, tces)
     }
 }

@@ -4,13 +4,10 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use tce_engine::{
     Engine,
-    addr::Iova,
     errno::Errno,
     kernel::{
-        ContainerFd, CreateCall, DescriptorKind, DeviceFd, DeviceInfo, DeviceSpace, EehOperation,
-        EventFd, Extension, Fd, GroupFd, GroupNumber, GroupStatus, GuestTableCall, GuestTableFd,
-        InjectedError, InterruptKind, Kernel, KvmVfioFd, LockedMemory, MapCall, MemoryRange, Raw,
-        Reply, SpaprInfo, SystemFacts, UnmapCall, VmFd,
+        ContainerFd, DeviceFd, DeviceInfo, DeviceSpace, EehOperation, InterruptKind, Kernel, Layer,
+        Raw, Reply, UnmapCall,
     },
     machine::Machine,
 };
@@ -51,52 +48,15 @@ impl Witness {
     }
 }
 
-macro_rules! passed_on {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        $(fn $name(&mut self, $($arg: $type),*) -> $out {
-            self.kernel.$name($($arg),*)
-        })*
-    };
-}
+impl Layer for Witness {
+    type Below = SimKernel;
 
-impl Kernel for Witness {
-    fn system(&self) -> SystemFacts {
-        self.kernel.system()
+    fn below(&self) -> &SimKernel {
+        &self.kernel
     }
 
-    passed_on! {
-        locked_memory() -> Result<LockedMemory, Errno>;
-        kind(fd: Fd) -> DescriptorKind;
-        close(fd: Fd) -> Result<(), Errno>;
-        open_container() -> Result<ContainerFd, Errno>;
-        check_extension(container: ContainerFd, extension: Extension) -> Raw;
-        set_iommu(container: ContainerFd, backend: Extension) -> Raw;
-        open_group(group: GroupNumber) -> Result<GroupFd, Errno>;
-        group_status(group: GroupFd) -> Reply<GroupStatus>;
-        set_container(group: GroupFd, container: ContainerFd) -> Raw;
-        unset_container(group: GroupFd) -> Raw;
-        open_device(group: GroupFd, address: &str) -> Result<DeviceFd, Errno>;
-        interrupt_info(device: DeviceFd, kind: InterruptKind) -> Reply<u32>;
-        enable_interrupts(device: DeviceFd, kind: InterruptKind, event: EventFd) -> Raw;
-        info(container: ContainerFd) -> Reply<SpaprInfo>;
-        register(container: ContainerFd, memory: MemoryRange) -> Raw;
-        unregister(container: ContainerFd, memory: MemoryRange) -> Raw;
-        create(container: ContainerFd, call: CreateCall) -> Reply<Iova>;
-        remove(container: ContainerFd, start: Iova) -> Raw;
-        map(container: ContainerFd, call: MapCall) -> Raw;
-        inject_error(container: ContainerFd, error: InjectedError) -> Raw;
-        open_event() -> Result<EventFd, Errno>;
-        read_event(event: EventFd) -> Result<u64, Errno>;
-        watch_requests(device: DeviceFd, event: EventFd) -> Raw;
-        create_vm() -> Result<VmFd, Errno>;
-        create_kvm_vfio(vm: VmFd) -> Result<KvmVfioFd, Errno>;
-        create_guest_table(vm: VmFd, call: GuestTableCall) -> Result<GuestTableFd, Errno>;
-        add_group(link: KvmVfioFd, group: GroupFd) -> Raw;
-        delete_group(link: KvmVfioFd, group: GroupFd) -> Raw;
-        attach_guest_table(link: KvmVfioFd, group: GroupFd, table: GuestTableFd) -> Raw;
-        read_guest_table(
-            table: GuestTableFd, first: u64, tces: &mut [u64]
-        ) -> Result<(), Errno>;
+    fn below_mut(&mut self) -> &mut SimKernel {
+        &mut self.kernel
     }
 
     fn read_device(
