@@ -26,8 +26,8 @@ pub(super) const CHECKS: &[Check] = &[
                   number that is taken is EBUSY and charges nothing.",
         function: "kvm_vm_ioctl_create_spapr_tce",
         trap: "The table is charged to the process like the window it shadows.",
-        engine: "The engine lends no window to KVM; whoever uses the seam \
-                  (`Kernel::create_guest_table`) has to know.",
+        engine: "`Engine::lend` computes the table from the lease, predicts its charge, and \
+                  refuses a number that another lease of the guest has.",
         applies: Applies::ANYWHERE.with(&[Need::Kvm]),
         leaves: None,
         script: |_| {
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
         function: "kvm_vfio_file_add, kvm_vfio_create",
         trap: "Since 6.6 it takes devices' descriptors as well, of which SET_SPAPR_TCE makes a \
                   kernel warning.",
-        engine: "`Kernel::add_group` takes a `GroupFd`; the engine makes no link.",
+        engine: "`Kernel::add_group` takes a `GroupFd`; `Engine::link_guest` refuses a second link.",
         applies: Applies::ANYWHERE.with(&[Need::Kvm]),
         leaves: None,
         script: |_| {
@@ -73,8 +73,8 @@ pub(super) const CHECKS: &[Check] = &[
                   EEXIST; with it the lease is 0, and after GROUP_DEL ENOENT.",
         function: "kvm_vfio_file_add, kvm_vfio_file_del, kvm_vfio_file_set_spapr_tce",
         trap: "GROUP_DEL ends the lease of every window of the group.",
-        engine: "The engine lends no window to KVM; whoever uses the seam \
-                  (`Kernel::delete_group`) has to know.",
+        engine: "A group is told with a lease's table. To take one lease back all groups are taken \
+                  from KVM, and given again for what stays lent.",
         applies: Applies::ANYWHERE.with(&[Need::SecondWindow, Need::Kvm]),
         leaves: None,
         script: |facts| {
@@ -100,8 +100,8 @@ pub(super) const CHECKS: &[Check] = &[
         function: "kvm_spapr_tce_attach_iommu_group",
         trap: "EINVAL also means that no window of the group fits; which number is wrong is not \
                   said.",
-        engine: "The engine lends no window to KVM; whoever uses the seam \
-                  (`Kernel::attach_guest_table`) has to know.",
+        engine: "`Engine::lend` refuses each by its name (`LoanRefusal`), before any call, and gives \
+                  each table once.",
         applies: Applies::ANYWHERE.with(&[Need::SecondWindow, Need::Kvm]),
         leaves: None,
         script: fitting,
@@ -115,8 +115,7 @@ pub(super) const CHECKS: &[Check] = &[
         function: "tce_iommu_remove_window, kvm_spapr_tce_release_iommu_group",
         trap: "The lease finds nothing to release after that, and lives until the table's \
                   descriptor closes.",
-        engine: "The engine lends no window to KVM; in the order of a take-down an external user \
-                  has to go first.",
+        engine: "In the order of a take-down KVM goes first.",
         applies: Applies::ANYWHERE.with(&[Need::SecondWindow, Need::Kvm]),
         leaves: None,
         script: |facts| {

@@ -19,7 +19,7 @@ use crate::{
     kernel::{GuestTableCall, GuestTableFd, Kernel},
     lease::{EndCause, Lease, LeaseId, LeaseRefusal, LeaseState, LeaseStep},
     plan::{Action, PlannedCall},
-    window::Window,
+    window::{Run, Window},
 };
 
 use super::{
@@ -32,8 +32,8 @@ impl<K: Kernel> Engine<K> {
     /// reading; it is closed when the lease is taken back.
     ///
     /// # Errors
-    /// [`LoanRefusal`]; [`LeaseRefusal`], also for a lease that has sub-leases or two ranges; [`Error::Fault`] if the kernel fails a call. If it fails after KVM
-    /// had the window, and taking it back fails as well, the lease is [`Lent`](crate::lease::LeaseState::Lent) all the
+    /// [`LoanRefusal`]; [`LeaseRefusal`], also for a lease that has sub-leases or two ranges; [`Error::Fault`] if the
+    /// kernel fails a call. If it fails after KVM had the window, and taking it back fails as well, the lease is [`Lent`](crate::lease::LeaseState::Lent) all the
     /// same, and [`Engine::take_back`] can be called.
     pub fn lend(&mut self, id: LeaseId, request: &LoanRequest) -> Result<GuestTableFd, Error> {
         let (window, call) = self.check_loan(id, request)?;
@@ -210,12 +210,18 @@ fn check_range(
     if !start.is_aligned(page) || !size.is_multiple_of(page) {
         return Err(LoanRefusal::NotWholePages { start, size, page });
     }
-    let unknown = state.quarantines.iter().filter(|it| it.lease == id);
-    let tces = part.tces + unknown.map(|it| it.run.pages().raw()).sum::<u64>();
+    let unknown = state.quarantines.iter().filter(|it| it.lease == id).map(|it| it.run);
+    let tces = part.tces + unknown.map(|run| not_set(state, run)).sum::<u64>();
     if tces > 0 {
         return Err(LoanRefusal::InUse { lease: id, tces });
     }
     let allows_all =
         lease.access == Access::ReadWrite && lease.quota.tces >= part.run.pages().raw();
     if allows_all { Ok(()) } else { Err(LoanRefusal::Terms(id)) }
+}
+
+/// TCEs of a run that are not set, as far as the table says.
+fn not_set(state: &WindowState, run: Run) -> u64 {
+    let set = state.table.within(run.first(), run.end()).map(|it| it.pages).sum::<u64>();
+    run.pages().raw().saturating_sub(set)
 }
