@@ -7,7 +7,7 @@ use tce_engine::{
     addr::{Bytes, Iova, PageShift},
     edit::Edit,
     facts::Slot,
-    kernel::{DeviceFd, GroupNumber, Kernel, LockedMemory, MemoryRange},
+    kernel::{DeviceFd, GroupNumber, Kernel, LockedMemory, MemoryRange, Platform},
     layout::{Candidate, CandidateQuery, Need, WindowChoice},
     lease::{Holder, LeaseId, Timestamp},
     machine::{Backing, GroupDevice, Machine, MemoryRequest},
@@ -51,6 +51,15 @@ pub fn seats<M: Machine>(machine: &M) -> Vec<Seat> {
         .filter(|(_, device)| device.id == EDU_ID)
         .map(|(group, GroupDevice { address, .. })| Seat { group, address })
         .collect()
+}
+
+/// Those of them that can be in one container at once: in a partition it is one group's.
+pub fn seats_in_one_container<M: Machine>(machine: &M) -> Vec<Seat> {
+    let mut seats = seats(machine);
+    if machine.kernel().system().platform == Platform::Pseries {
+        seats.truncate(1);
+    }
+    seats
 }
 
 /// The first `edu` of the machine.

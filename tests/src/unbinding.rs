@@ -24,7 +24,7 @@ use tce_engine::{
 };
 use tce_vfio::VfioMachine;
 
-use crate::rig::{NOW, Seat, seats};
+use crate::rig::{NOW, Seat, seats_in_one_container};
 
 const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
 const PAGES: u64 = 64;
@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Errors
 /// What did not come out so.
 pub fn a_driver_is_unbound_under_load(machine: &mut VfioMachine) -> Result<()> {
-    let seats = seats(machine);
+    let seats = seats_in_one_container(machine);
     let leaving = seats.last().context("there is no edu device that VFIO can have")?.clone();
     let mut load = Load::new(machine, &seats)?;
     let unbinding = unbind(leaving.address.clone());

@@ -1,15 +1,23 @@
 //! The scenes on the simulated machines.
 
 use anyhow::Context as _;
-use tce_sim::{Profile, SimMachine};
+use tce_engine::{kernel::GroupNumber, machine::Machine as _};
+use tce_sim::{Profile, SimMachine, profile::DeviceProfile};
 use tce_tests::{scenes, stage::Stage};
 
 const PROFILES: [&str; 5] = ["powernv9", "powernv9-64k", "powernv10", "pseries", "pseries-64k"];
 
+/// A second device, in a group of its own, for machines that have one.
+const SECOND_GROUP: GroupNumber = GroupNumber(1);
+const SECOND_DEVICE: &str = "0001:00:00.0";
+
 fn machines() -> impl Iterator<Item = (&'static str, SimMachine)> {
     PROFILES.into_iter().map(|name| {
         let profile = Profile::named(name).expect("a known profile");
-        (name, SimMachine::new(profile))
+        let machine = SimMachine::new(profile.clone());
+        let has_one_group = machine.groups().len() == 1;
+        let second = || profile.with_device(SECOND_GROUP, DeviceProfile::edu(SECOND_DEVICE));
+        (name, if has_one_group { SimMachine::new(second()) } else { machine })
     })
 }
 
@@ -52,6 +60,16 @@ fn a_descriptor_of_another_kind_is_refused() {
 #[test]
 fn a_group_leaves_and_nothing_is_lost() {
     play(scenes::a_group_leaves_and_nothing_is_lost);
+}
+
+#[test]
+fn every_loan_that_is_refused_has_its_reason() {
+    play(scenes::every_loan_that_is_refused_has_its_reason);
+}
+
+#[test]
+fn every_group_that_is_refused_has_its_reason() {
+    play(scenes::every_group_that_is_refused_has_its_reason);
 }
 
 #[test]

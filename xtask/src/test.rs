@@ -23,7 +23,7 @@ pub(crate) enum Tier {
 /// The suite takes minutes, most of them resets of devices behind an emulated host bridge; on a busy machine more.
 pub(crate) const LAB_LIMIT: Duration = Duration::from_secs(1200);
 
-/// How often a busy process is killed in the lab, and how long that may take.
+/// How often processes at work are killed in the lab, and how long that may take.
 const KILLS: u32 = 10;
 const KILLS_FULL: u32 = 50;
 const KILLS_LIMIT: Duration = Duration::from_secs(900);
@@ -117,7 +117,7 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
     Ok(())
 }
 
-/// Where a busy process is killed, and how often. A partition opens devices in no time, a host bridge takes seconds.
+/// Where processes are killed, and how often. A partition opens devices in no time, a host bridge takes seconds.
 fn kills(tier: Tier) -> &'static [(Set, u32)] {
     const PSERIES: Set = set(Machine::Pseries, Release::V6_12, Pages::P4k);
     const POWERNV: Set = set(Machine::Powernv9, Release::V6_12, Pages::P4k);

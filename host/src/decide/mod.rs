@@ -227,7 +227,8 @@ impl Policies {
         let member = self.member(name).ok_or_else(|| ReloadError::Unknown(name.to_owned()))?;
         let ejected = Ejected { at: now.0, why: why.to_owned(), question: None };
         member.eject(ejected.clone());
-        self.write(&Entry::Ejection { policy: name.to_owned(), ejected }, now);
+        let entry = Entry::Ejection { policy: name.to_owned(), ejected: Box::new(ejected) };
+        self.write(&entry, now);
         Ok(())
     }
 
@@ -365,7 +366,8 @@ impl Policies {
         now: Timestamp,
     ) {
         if let Some(ejected) = member.note(evaluator, question, voice, self.rule, now) {
-            self.write(&Entry::Ejection { policy: member.name.clone(), ejected }, now);
+            let (policy, ejected) = (member.name.clone(), Box::new(ejected));
+            self.write(&Entry::Ejection { policy, ejected }, now);
         }
     }
 

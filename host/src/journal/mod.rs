@@ -35,7 +35,7 @@ pub enum Entry {
         /// Its name among the host's policies.
         policy: String,
         /// Why.
-        ejected: Ejected,
+        ejected: Box<Ejected>,
     },
     /// A new version of a policy answers.
     Reload {

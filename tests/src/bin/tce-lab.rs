@@ -3,8 +3,8 @@
 //! `tce-lab` plays every scene and compares jobs with reports that another machine made (`/lab/reference`).
 //! `tce-lab NAME…` plays those whose name contains one of the words.
 //! `tce-lab bench` measures the engine beside other ways to do the same work, on this kernel.
-//! `tce-lab kills COUNT [SEED]` kills a busy process at random instants, and looks for what remains of it.
-//! `tce-lab busy SEED BOARD` is that process.
+//! `tce-lab kills COUNT [SEED]` kills a busy process and `tce run` at random instants, and looks for what remains.
+//! `tce-lab busy SEED BOARD` is the busy process.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ use tce_example_vmm::vmm::{Passed, Seen, Way};
 use tce_host::{decide::Policies, policy::Compiler, report::Report};
 use tce_tests::{
     bench::{self, Scale},
-    crash::{self, kills::BUSY},
+    crash::{self, BUSY},
     jobs::{COMPARED_JOBS, Places, comparable, read},
     rig::seat,
     scenes,
@@ -194,6 +194,14 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
     checks.push((
         "a guest sets TCEs without its process".into(),
         Box::new(scenes::a_guest_sets_tces_without_its_process),
+    ));
+    checks.push((
+        "every loan that is refused has its reason".into(),
+        Box::new(scenes::every_loan_that_is_refused_has_its_reason),
+    ));
+    checks.push((
+        "every group that is refused has its reason".into(),
+        Box::new(scenes::every_group_that_is_refused_has_its_reason),
     ));
     checks.push((
         "a device is quiet when its interrupts are off".into(),

@@ -8,7 +8,7 @@ use tce_engine::{
     addr::{Bytes, Iova, PageShift},
     edit::Edit,
     facts::Slot,
-    kernel::{GroupNumber, Kernel, MemoryRange, Platform},
+    kernel::{GroupNumber, Kernel, MemoryRange},
     layout::{Candidate, CandidateQuery, WindowChoice},
     lease::{Holder, LeaseId},
     machine::{Backing, Machine, MemoryRequest},
@@ -17,7 +17,7 @@ use tce_engine::{
 };
 
 use super::phase::Phase;
-use crate::rig::{NOW, Seat, seats};
+use crate::rig::{NOW, seats_in_one_container};
 
 /// Memory in small pages.
 const ANONYMOUS: Bytes = Bytes::mib(16);
@@ -94,15 +94,6 @@ fn play<M: Machine>(
     }
     engine.close()?;
     Ok(())
-}
-
-/// A partition's container takes one group.
-fn seats_in_one_container<M: Machine>(machine: &M) -> Vec<Seat> {
-    let mut seats = seats(machine);
-    if machine.kernel().system().platform == Platform::Pseries {
-        seats.truncate(1);
-    }
-    seats
 }
 
 /// All of a backend's life but its begin and its end.

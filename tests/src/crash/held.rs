@@ -95,6 +95,12 @@ fn locked_by_processes() -> Result<u64> {
     Ok(locked)
 }
 
+/// KiB that a process says it has locked; 0 if there is no such process.
+pub(super) fn locked_by(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    field(&status, "VmLck:").unwrap_or(0)
+}
+
 fn complaints() -> Result<Vec<String>> {
     let output = Command::new("dmesg").output().context("running dmesg")?;
     ensure!(output.status.success(), "dmesg: {}", output.status);

@@ -1,12 +1,18 @@
-//! Death at any instant: a process that is busy with the engine is killed, and nothing of it may remain.
+//! Death at any instant: a process is killed at work, and nothing of it may remain.
 //!
-//! [`busy`] is what the process does, on any machine. [`kills`] kills it again and again on a real kernel, each time in a
-//! phase of its work ([`phase`]), and compares what the machine holds ([`held`]) with what it held before.
+//! Two kinds of processes are killed in turn. One is [`busy`] with the engine, on any machine, and tells which phase of its
+//! work it is in ([`phase`]). The other is `tce run` of a [long job](long_job). [`kills`] kills them again and again on a
+//! real kernel, and compares what the machine holds ([`held`]) with what it held before.
 
+mod aftermath;
 pub mod busy;
+mod doomed;
 pub mod held;
 pub mod kills;
+pub mod long_job;
 pub mod phase;
+mod runs;
+mod victim;
 
 use std::path::Path;
 
@@ -14,6 +20,7 @@ use anyhow::{Context, Result};
 use tce_vfio::VfioMachine;
 
 use self::phase::Board;
+pub use self::victim::BUSY;
 
 /// The seed of the kills' instants where none is given.
 const SEED: u64 = 5;

@@ -3,34 +3,24 @@
 
 use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use tce_conformance::edu::{Edu, EduError};
+use anyhow::{Context, Result, ensure};
 use tce_engine::{
-    addr::{Bytes, GuestAddress, HostAddr, Iova, PageShift},
+    addr::GuestAddress,
     errno::Errno,
     kernel::{
-        ContainerFd, DeviceFd, DeviceSpace, EventFd, Extension, Fd, GroupFd, GuestTableCall,
-        InjectedError, InterruptKind, Kernel, KvmVfioFd, MAP_READ, MAP_WRITE, MapCall, MemoryRange,
-        Platform, Raw, UnmapCall, VmFd,
+        DeviceFd, DeviceSpace, EventFd, Fd, GuestTableCall, InjectedError, InterruptKind, Kernel,
+        KvmVfioFd, Platform, Raw, VmFd,
     },
-    machine::{Backing, HypercallExit, HypercallRegisters, Machine, MemoryRequest},
-    papr::ReturnCode,
+    machine::{HypercallRegisters, Machine},
 };
 
-use crate::{
-    rig::seat,
-    sample::{EMPTY, LENGTH, LENGTH_BYTES, pattern},
-};
+use super::bare::{Bare, READ_WRITE, done, failed};
 
 const LIOBN: u64 = 0x8000_0001;
-/// The guest's memory, all of it registered.
-const MEMORY: Bytes = Bytes::mib(2);
 /// The guest's TCE pages, which are the default window's.
 const PAGE: u64 = 4096;
 /// The guest's table: the first pages of the default window.
 const TCES: u64 = 64;
-/// A TCE's permission to read and to write.
-const READ_WRITE: u64 = 3;
 /// The command register and its bit for bus mastering.
 const COMMAND: u64 = 4;
 const BUS_MASTER: u16 = 4;
@@ -45,16 +35,16 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// # Errors
 /// What did not come out so, and where a host has no KVM.
 pub fn a_guest_sets_tces_without_its_process<M: Machine>(machine: &mut M) -> Result<()> {
-    let mut bench = Bench::new(machine)?;
-    if bench.kernel.system().platform == Platform::Pseries {
-        let vm = bench.kernel.create_vm();
+    let mut bare = Bare::new(machine)?;
+    if bare.kernel.system().platform == Platform::Pseries {
+        let vm = bare.kernel.create_vm();
         ensure!(vm == Err(Errno::ENOENT), "a partition has virtual machines: {vm:?}");
-        return bench.close(&[]);
+        return bare.close(&[]);
     }
-    let vm = bench.kernel.create_vm().map_err(failed("KVM_CREATE_VM; is kvm_hv loaded?"))?;
-    let link = bench.kernel.create_kvm_vfio(vm).map_err(failed("the link"))?;
-    let descriptors = bench.guest(vm, link)?;
-    bench.close(&descriptors)
+    let vm = bare.kernel.create_vm().map_err(failed("KVM_CREATE_VM; is kvm_hv loaded?"))?;
+    let link = bare.kernel.create_kvm_vfio(vm).map_err(failed("the link"))?;
+    let descriptors = bare.guest(vm, link)?;
+    bare.close(&descriptors)
 }
 
 /// Interrupts of one kind are on at a time. Off they are when the kernel says that they were not on; configuration space
@@ -63,72 +53,37 @@ pub fn a_guest_sets_tces_without_its_process<M: Machine>(machine: &mut M) -> Res
 /// # Errors
 /// What did not come out so.
 pub fn a_device_is_quiet_when_its_interrupts_are_off<M: Machine>(machine: &mut M) -> Result<()> {
-    let mut bench = Bench::new(machine)?;
-    let event = bench.kernel.open_event().map_err(failed("an event"))?;
+    let mut bare = Bare::new(machine)?;
+    let event = bare.kernel.open_event().map_err(failed("an event"))?;
     let not_on = Raw::Failed(Errno::EINVAL);
     let (msi, line) = (InterruptKind::Msi, InterruptKind::Intx);
     for kind in [line, msi] {
-        let count = bench.kernel.interrupt_info(bench.device, kind);
+        let count = bare.kernel.interrupt_info(bare.device, kind);
         ensure!((count.raw, count.out) == (Raw::OK, 1), "{kind:?}: {count:?}");
-        bench.is("off before", |kernel, device| kernel.disable_interrupts(device, kind), not_on)?;
-        bench.is("on", |kernel, device| kernel.enable_interrupts(device, kind, event), Raw::OK)?;
+        bare.is("off before", |kernel, device| kernel.disable_interrupts(device, kind), not_on)?;
+        bare.is("on", |kernel, device| kernel.enable_interrupts(device, kind, event), Raw::OK)?;
         let other = if kind == msi { line } else { msi };
         let another =
             |kernel: &mut M::Kernel, device| kernel.enable_interrupts(device, other, event);
-        bench.is("another kind", another, not_on)?;
-        bench.interrupts(event, 1).with_context(|| format!("{kind:?} on"))?;
-        bench.is("off", |kernel, device| kernel.disable_interrupts(device, kind), Raw::OK)?;
-        bench.is("off again", |kernel, device| kernel.disable_interrupts(device, kind), not_on)?;
-        bench.interrupts(event, 0).with_context(|| format!("{kind:?} off"))?;
+        bare.is("another kind", another, not_on)?;
+        bare.interrupts(event, 1).with_context(|| format!("{kind:?} on"))?;
+        bare.is("off", |kernel, device| kernel.disable_interrupts(device, kind), Raw::OK)?;
+        bare.is("off again", |kernel, device| kernel.disable_interrupts(device, kind), not_on)?;
+        bare.interrupts(event, 0).with_context(|| format!("{kind:?} off"))?;
     }
-    bench.is("on", |kernel, device| kernel.enable_interrupts(device, msi, event), Raw::OK)?;
-    bench.reset()?;
-    ensure!(bench.command()? & BUS_MASTER != 0, "the reset took bus mastering");
-    bench.interrupts(event, 1).context("after a reset")?;
-    let command = bench.command()?;
-    bench.set_command(command & !BUS_MASTER)?;
-    ensure!(bench.command()? & BUS_MASTER == 0, "bus mastering stays on");
-    bench.interrupts(event, 0).context("without bus mastering")?;
-    bench.inject()?;
-    bench.close(&[event.fd()])
+    bare.is("on", |kernel, device| kernel.enable_interrupts(device, msi, event), Raw::OK)?;
+    bare.reset()?;
+    ensure!(bare.command()? & BUS_MASTER != 0, "the reset took bus mastering");
+    bare.interrupts(event, 1).context("after a reset")?;
+    let command = bare.command()?;
+    bare.set_command(command & !BUS_MASTER)?;
+    ensure!(bare.command()? & BUS_MASTER == 0, "bus mastering stays on");
+    bare.interrupts(event, 0).context("without bus mastering")?;
+    bare.inject()?;
+    bare.close(&[event.fd()])
 }
 
-fn failed(what: &'static str) -> impl Fn(Errno) -> anyhow::Error {
-    move |errno| anyhow!("{what}: {errno}")
-}
-
-/// A group in a container, its device, and registered memory that a first map has made the default window for.
-struct Bench<'m, M: Machine> {
-    machine: &'m mut M,
-    kernel: M::Kernel,
-    container: ContainerFd,
-    group: GroupFd,
-    device: DeviceFd,
-    memory: MemoryRange,
-}
-
-impl<'m, M: Machine> Bench<'m, M> {
-    fn new(machine: &'m mut M) -> Result<Self> {
-        let seat = seat(machine)?;
-        let request =
-            MemoryRequest { size: MEMORY, backing: Backing::Anonymous, align: PageShift::K64 };
-        let memory = machine.allocate(&request)?;
-        let mut kernel = machine.kernel();
-        let container = kernel.open_container().map_err(failed("the container"))?;
-        let group = kernel.open_group(seat.group).map_err(failed("the group"))?;
-        done("SET_CONTAINER", kernel.set_container(group, container))?;
-        done("SET_IOMMU", kernel.set_iommu(container, Extension::SpaprTceV2))?;
-        let device = kernel.open_device(group, &seat.address).map_err(failed("the device"))?;
-        Edu::switch_on(&mut kernel, device)?;
-        done("REGISTER", kernel.register(container, memory))?;
-        let (iova, size) = (Iova::new(0), Bytes::kib(64));
-        let flags = MAP_READ | MAP_WRITE;
-        let map = MapCall { flags, address: memory.address, iova, size };
-        done("MAP", kernel.map(container, map))?;
-        done("UNMAP", kernel.unmap(container, UnmapCall { iova, size }))?;
-        Ok(Self { machine, kernel, container, group, device, memory })
-    }
-
+impl<M: Machine> Bare<'_, M> {
     /// The story of a guest. Returns the descriptors to close.
     fn guest(&mut self, vm: VmFd, link: KvmVfioFd) -> Result<[Fd; 3]> {
         let call = GuestTableCall { liobn: LIOBN, page_shift: 12, offset: 0, size: TCES };
@@ -163,54 +118,10 @@ impl<'m, M: Machine> Bench<'m, M> {
         Ok([table.fd(), link.fd(), vm.fd()])
     }
 
-    /// The kernel answers a call with `H_SUCCESS`, and `H_GET_TCE` with this TCE.
-    fn answers(&mut self, vm: VmFd, call: HypercallRegisters, tce: Option<u64>) -> Result<()> {
-        let exit = self.machine.hypercall(vm, call)?;
-        let success = Some(ReturnCode::Success.register());
-        ensure!(exit.code() == success, "{call:x?} ended as {exit:x?}");
-        let HypercallExit::Answered { value, .. } = exit else { return Ok(()) };
-        ensure!(tce.is_none_or(|tce| tce == value), "{call:x?} read {value:#x}");
-        Ok(())
-    }
-
-    /// The kernel leaves a call to the process.
-    fn leaves(&mut self, vm: VmFd, call: HypercallRegisters) -> Result<()> {
-        let exit = self.machine.hypercall(vm, call)?;
-        ensure!(exit == HypercallExit::ToUserSpace, "{call:x?} ended as {exit:x?}");
-        Ok(())
-    }
-
     /// Puts a list of TCEs into the guest's memory.
     fn list(&mut self, at: u64, tces: &[u64]) -> Result<()> {
         let bytes: Vec<u8> = tces.iter().flat_map(|tce| tce.to_be_bytes()).collect();
         Ok(self.machine.write_memory(self.at(at)?, &bytes)?)
-    }
-
-    /// What the device reads at a bus address is what lies at the guest's, or is not; it writes it back behind.
-    fn moves(&mut self, iova: u64, guest: u64, expected: bool) -> Result<()> {
-        let sample: [u8; LENGTH] = pattern(9);
-        let (from, to) = (self.at(guest)?, self.at(guest + LENGTH_BYTES)?);
-        self.machine.write_memory(from, &sample)?;
-        self.machine.write_memory(to, &EMPTY)?;
-        let (source, target) = (Iova::new(iova), Iova::new(iova + LENGTH_BYTES));
-        self.with_edu(|edu| edu.read_memory(source, LENGTH_BYTES))?;
-        self.with_edu(|edu| edu.write_memory(target, LENGTH_BYTES))?;
-        let mut found = [0; LENGTH];
-        self.machine.read_memory(to, &mut found)?;
-        let wanted = if expected { sample } else { EMPTY };
-        ensure!(found == wanted, "the device's bytes are not as they should be at {iova:#x}");
-        Ok(())
-    }
-
-    fn at(&self, offset: u64) -> Result<HostAddr> {
-        self.memory.address.checked_add(Bytes::new(offset)).context("inside the memory")
-    }
-
-    fn with_edu<T>(
-        &mut self,
-        drive: impl FnOnce(&mut Edu<'_, M::Kernel>) -> Result<T, EduError>,
-    ) -> Result<T> {
-        Ok(drive(&mut Edu::new(&mut self.kernel, self.device)?)?)
     }
 
     /// A call on the device comes out so.
@@ -276,17 +187,4 @@ impl<'m, M: Machine> Bench<'m, M> {
         ensure!(raw == Raw::Failed(errno), "the injection of an error gave {raw:?}");
         Ok(())
     }
-
-    fn close(mut self, more: &[Fd]) -> Result<()> {
-        let ours = [self.device.fd(), self.group.fd(), self.container.fd()];
-        for fd in more.iter().chain(&ours) {
-            self.kernel.close(*fd).map_err(failed("closing"))?;
-        }
-        Ok(self.machine.free(self.memory)?)
-    }
-}
-
-fn done(what: &str, raw: Raw) -> Result<()> {
-    ensure!(raw == Raw::OK, "{what}: {raw:?}");
-    Ok(())
 }

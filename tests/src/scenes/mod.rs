@@ -1,5 +1,6 @@
 //! Scenes: stories that must come out the same on the simulated kernel and on a real one.
 
+mod bare;
 mod batches;
 mod chunks;
 mod deferred;
@@ -9,6 +10,7 @@ mod growing;
 mod guests;
 mod hypercalls;
 mod parting;
+mod refused;
 mod replacing;
 mod review;
 mod windows;
@@ -38,6 +40,9 @@ pub use self::{
     },
     hypercalls::a_guests_list_is_done_wholly_or_not_at_all,
     parting::a_group_leaves_and_nothing_is_lost,
+    refused::{
+        every_group_that_is_refused_has_its_reason, every_loan_that_is_refused_has_its_reason,
+    },
     replacing::what_is_replaced_under_a_transfer_loses_nothing,
     review::{
         a_container_without_groups_has_no_backend, a_descriptor_of_another_kind_is_refused,

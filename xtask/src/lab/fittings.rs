@@ -68,11 +68,10 @@ pub(crate) struct Fittings {
 }
 
 impl Fittings {
-    /// The usual ones: KVM where there can be; two groups with an `edu` each, or the one group that pseries can have.
+    /// The usual ones: two groups with an `edu` each; KVM where there can be.
     pub(crate) fn of(machine: Machine) -> Self {
-        let edus = if machine.is_powernv() { 2 } else { 1 };
         Self {
-            devices: vec![Device::Edu; edus],
+            devices: vec![Device::Edu; 2],
             memory_mib: MEMORY_MIB,
             huge_pages: HUGE_PAGES,
             giant_pages: 0,
