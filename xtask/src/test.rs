@@ -26,7 +26,7 @@ pub(crate) const LAB_LIMIT: Duration = Duration::from_secs(1200);
 /// How often processes at work are killed in the lab, and how long that may take.
 const KILLS: u32 = 10;
 const KILLS_FULL: u32 = 50;
-const KILLS_LIMIT: Duration = Duration::from_secs(900);
+const KILLS_LIMIT: Duration = Duration::from_secs(1800);
 
 /// The seeded simulation of the engine under random faults, and how long each of its two tests is in the full tier.
 const SIMULATION: &str = "simulation";
