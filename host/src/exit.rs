@@ -13,7 +13,12 @@ use tce_engine::{
 };
 use tce_vfio::OpenError;
 
-use crate::{decide::PoliciesError, grant::Rejection, job::JobError};
+use crate::{
+    decide::{PoliciesError, SettingsError, file::PoliciesFileError},
+    grant::Rejection,
+    job::JobError,
+    journal::JournalError,
+};
 
 mod remedy;
 
@@ -48,6 +53,8 @@ pub enum Exit {
     Trace = 12,
     /// The simulated kernel and the real one differ, or a conformance check failed.
     Differs = 13,
+    /// The journal cannot be read or written.
+    Journal = 14,
 }
 
 impl Exit {
@@ -124,6 +131,32 @@ impl From<JobError> for Failure {
 impl From<PoliciesError> for Failure {
     fn from(error: PoliciesError) -> Self {
         Self::new(Exit::Usage, error).with("`tce policy check FILE` tells what a policy decides")
+    }
+}
+
+impl From<PoliciesFileError> for Failure {
+    fn from(error: PoliciesFileError) -> Self {
+        Self::new(Exit::Usage, error.to_string().trim_end())
+            .with("docs/policies.md describes every key")
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Exit::Job, error).with("`tce policy inspect FILE` lists what can be set, and how")
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        let remedy = match error {
+            JournalError::Busy(_) => "name another file: a journal has one writer",
+            JournalError::NoJournal(_) | JournalError::Line { .. } => {
+                "name a journal that this version of tce wrote, or a file that is not there yet"
+            }
+            JournalError::Io { .. } => "name a file that can be read and written",
+        };
+        Self::new(Exit::Journal, error).with(remedy)
     }
 }
 

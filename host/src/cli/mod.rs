@@ -54,6 +54,21 @@ struct RunArgs {
     devices: Vec<String>,
     #[command(flatten)]
     policies: PolicyArgs,
+    /// Write every decision to this journal (docs/journal.md describes it).
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// When the journal's lines are safe from a crash of the machine: `record`, before each is carried out, or a number
+    /// of milliseconds after which they are.
+    #[arg(
+        long,
+        value_name = "record|MILLISECONDS",
+        default_value = "record",
+        requires = "journal"
+    )]
+    journal_sync: run::Sync,
+    /// Write what has become of each policy's decisions to this file, as Prometheus reads it.
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
     /// Report as one JSON document (docs/report.md describes it).
     #[arg(long)]
     json: bool,

@@ -1,12 +1,15 @@
 //! `tce policy …`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    decide::Policies,
+    decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
     policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
 };
@@ -19,6 +22,9 @@ pub(super) struct PolicyArgs {
     /// A policy component. Say it again for one that decides something else; what none decides, the built-in one does.
     #[arg(long = "policy", value_name = "FILE.wasm")]
     policies: Vec<PathBuf>,
+    /// The policies, what each decides, and its settings, as a file says (docs/policies.md describes it).
+    #[arg(long = "policies", value_name = "FILE.toml", conflicts_with = "policies")]
+    policies_file: Option<PathBuf>,
     /// How policies are executed. [default: cranelift where it can, else pulley]
     #[arg(long, value_name = "COMPILER")]
     policy_compiler: Option<CompilerArg>,
@@ -45,10 +51,39 @@ impl PolicyArgs {
     /// Loads the policies; with them the name of what executes them.
     pub(super) fn load(&self) -> Result<(Policies, String), Failure> {
         let runtime = runtime(self.policy_compiler.map(Into::into))?;
+        if let Some(path) = &self.policies_file {
+            return Ok((from_file(&runtime, path)?, runtime.compiler().to_string()));
+        }
         let components = self.policies.iter().map(|file| load(&runtime, file));
         let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
         Ok((policies, runtime.compiler().to_string()))
     }
+}
+
+/// The policies that a file names.
+fn from_file(runtime: &Runtime, path: &Path) -> Result<Policies, Failure> {
+    let file = PoliciesFile::read(path)?;
+    let members = file.policies.iter().map(|entry| {
+        let mut member = Member::new(Arc::new(load(runtime, &entry.file)?)).map_err(|broken| {
+            let what = format!(
+                "policy {}: it broke when it was asked for its settings: {broken}",
+                entry.file.display()
+            );
+            Failure::new(Exit::PolicyFile, what)
+        })?;
+        if let Some(name) = &entry.name {
+            member = member.named(name.clone());
+        }
+        if let Some(points) = &entry.decides {
+            member = member.deciding(points.clone());
+        }
+        if let Some(settings) = entry.wit_settings() {
+            member = member.with_settings(settings);
+        }
+        Ok::<_, Failure>(if entry.shadow { member.as_shadow() } else { member })
+    });
+    let members = members.collect::<Result<_, _>>()?;
+    Ok(Policies::of(members)?.with_ejection(file.ejection))
 }
 
 /// The version of the document.

@@ -1,14 +1,20 @@
 //! `tce run`.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    str::FromStr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use tce_engine::{lease::Timestamp, machine::Machine};
 use tce_sim::SimMachine;
 use tce_vfio::VfioMachine;
 
 use crate::{
+    decide::{Policies, metrics},
     exit::{Exit, Failure},
     job::Job,
+    journal::{self, Durability, Journal},
     report::{self, Report},
     run::{self, Clock, Options, Stopped},
 };
@@ -24,7 +30,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         job.devices.clone_from(&args.devices);
         job.groups.clear();
     }
-    let (policies, policy_compiler) = args.policies.load()?;
+    let (mut policies, policy_compiler) = args.policies.load()?;
+    if let Some(path) = &args.journal {
+        let journal = Journal::open(path, args.journal_sync.0, journal::Limits::default())?;
+        policies = policies.with_journal(journal);
+    }
     let backend = args.backend.clone().or_else(|| job.backend.clone());
     let options = Options {
         policies: &policies,
@@ -32,13 +42,52 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         policy_compiler,
         clock: &SystemClock::start(),
     };
-    let report = on_backend(&job, &options)?;
+    let report = on_backend(&job, &options);
+    tell_of_policies(&policies, args)?;
+    let report = report?;
     if args.json {
         print_json(&report)?;
     } else {
         print_text(&report::render(&report))?;
     }
     Ok(exit_of(&report))
+}
+
+/// What an operator should know of the policies, whatever came of the run.
+fn tell_of_policies(policies: &Policies, args: &RunArgs) -> Result<(), Failure> {
+    if let Some(trouble) = policies.journal_trouble() {
+        anstream::eprintln!("note: not every decision is in the journal: {trouble}");
+    }
+    for (name, _, is_ejected) in policies.tallies() {
+        if let Some(ejected) = policies.ejected(&name).filter(|_| is_ejected) {
+            anstream::eprintln!("note: policy {name} was ejected: {}", ejected.why);
+        }
+    }
+    let Some(path) = &args.metrics else { return Ok(()) };
+    let tallies = policies.tallies();
+    let list = tallies.iter().map(|(name, tally, out)| (name.as_str(), tally.clone(), *out));
+    fs::write(path, metrics(list)).map_err(|error| {
+        let what = format!("cannot write metrics to {}: {error}", path.display());
+        Failure::new(Exit::Unexpected, what).with("name a file in a folder that can be written")
+    })
+}
+
+/// When a journal's lines are safe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sync(Durability);
+
+impl FromStr for Sync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "record" => Ok(Self(Durability::Record)),
+            number => number
+                .parse()
+                .map(|span| Self(Durability::Interval(span)))
+                .map_err(|_| "write `record` or a number of milliseconds".to_owned()),
+        }
+    }
 }
 
 fn on_backend(job: &Job, options: &Options<'_>) -> Result<Report, Failure> {

@@ -6,6 +6,7 @@
 //! decisions.
 
 mod ejection;
+pub mod file;
 mod member;
 mod settings;
 mod tally;

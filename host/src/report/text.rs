@@ -8,7 +8,9 @@ use tce_engine::addr::{Bytes, PageShift};
 
 use crate::job::file::Recorded;
 
-use super::{ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, WindowEntry, WorkEntry};
+use super::{
+    ChargeEntry, DecisionEntry, LeaseEntry, Outcome, Report, ShadowEntry, WindowEntry, WorkEntry,
+};
 
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -101,12 +103,13 @@ fn header(report: &Report) -> String {
     for policy in report.policies.iter().filter(|policy| policy.kind == "component") {
         let hash = policy.sha256.as_deref().unwrap_or_default();
         let hash = hash.get(..12).unwrap_or(hash);
-        let decides = policy.decides.join(", ");
-        let _ = writeln!(
-            text,
-            "policy {} ({hash}, {}) decides {decides}",
-            policy.name, report.policy_compiler
-        );
+        let (name, compiler) = (&policy.name, &report.policy_compiler);
+        let does = if policy.shadow { "watches" } else { "decides" };
+        let points = policy.decides.join(", ");
+        let _ = writeln!(text, "policy {name} ({hash}, {compiler}) {does} {points}");
+        if let Some(why) = &policy.ejected {
+            let _ = writeln!(text, "  {BAD}!{BAD:#} {name} was ejected: {why}");
+        }
     }
     text
 }
@@ -136,6 +139,15 @@ fn broken(report: &Report) -> String {
                 text,
                 "  {BAD}!{BAD:#} {asked} broke at {about} ({point}), so {decided_by} decided: {why}"
             );
+        }
+        for shadow in &decision.shadows {
+            let ShadowEntry { policy, differs, broken } = shadow;
+            let said = match broken {
+                Some(why) => format!("would have broken: {why}"),
+                None if *differs => "would have decided otherwise".to_owned(),
+                None => continue,
+            };
+            let _ = writeln!(text, "  - {policy} at {about} ({point}) {said}");
         }
     }
     text

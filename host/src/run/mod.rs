@@ -24,6 +24,7 @@ use crate::{
     decide::Policies,
     exit::{Exit, Failure},
     job::Job,
+    question,
     report::{DecisionEntry, Report},
 };
 
@@ -77,6 +78,11 @@ pub fn run<M: Machine>(
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<Report, Box<Stopped>> {
+    // A misspelt setting is found before anything is attached.
+    let settings = question::settings(&job.settings);
+    if let Err(error) = options.policies.check_settings(&settings) {
+        return Err(Box::new(Stopped { failure: error.into(), decisions: Vec::new() }));
+    }
     let mut memory = memory::Memory::default();
     let result = with_engine(job, machine, &mut memory, options, progress);
     let freed = memory.free(machine);
