@@ -55,6 +55,10 @@ pub enum Exit {
     Differs = 13,
     /// The journal cannot be read or written.
     Journal = 14,
+    /// A question or a scenario for a policy cannot be read.
+    Scenario = 20,
+    /// A scenario of `tce policy test` failed, or `tce policy fuzz` found an answer that would not be accepted.
+    ScenariosFailed = 21,
 }
 
 impl Exit {

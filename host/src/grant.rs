@@ -130,7 +130,7 @@ pub fn layout(
     check_complete(demand, &listed)?;
     let chosen = answer.iter().map(|choice| candidate(question, choice));
     let chosen: Vec<&wit::Candidate> = chosen.collect::<Result<_, _>>()?;
-    check_charge(question, &chosen)?;
+    check_charge(&question.facts, charge_of(question, &chosen))?;
     Ok(WantedLayout {
         choices: answer.iter().map(|choice| window(question, choice)).collect::<Result<_, _>>()?,
         regions: answer.iter().map(|choice| indices(demand, &choice.regions)).collect(),
@@ -168,20 +168,21 @@ fn candidate<'a>(
     }
 }
 
-/// The tables must fit what the memory of the demand leaves. That memory is registered after them, so the engine does
-/// not see it yet.
-fn check_charge(
-    question: &wit::WindowQuestion,
-    chosen: &[&wit::Candidate],
-) -> Result<(), Rejection> {
-    let wit::LockedMemory { limit: Some(limit), charged } = question.facts.locked_memory else {
-        return Ok(());
-    };
+/// What the windows of a layout add to the locked memory.
+fn charge_of(question: &wit::WindowQuestion, chosen: &[&wit::Candidate]) -> wit::Bytes {
     let total = chosen.iter().map(|it| it.charge).fold(0, u64::saturating_add);
     // A candidate for slot 1 counts the default window, which a window in slot 0 replaces.
     let default = question.candidates.iter().find(|it| it.origin == wit::Origin::DefaultWindow);
     let twice = default.filter(|_| chosen.len() > 1).map_or(0, |default| default.charge);
-    let needed = total.saturating_sub(twice);
+    total.saturating_sub(twice)
+}
+
+/// The tables must fit what the memory of the demand leaves. That memory is registered after them, so the engine does
+/// not see it yet.
+fn check_charge(facts: &wit::ContainerFacts, needed: wit::Bytes) -> Result<(), Rejection> {
+    let wit::LockedMemory { limit: Some(limit), charged } = facts.locked_memory else {
+        return Ok(());
+    };
     if charged.saturating_add(needed) <= limit {
         return Ok(());
     }
@@ -321,14 +322,13 @@ pub fn renewal(question: &wit::RenewQuestion, answer: &wit::Terms) -> Result<Ter
     check_terms(answer, lease.size, question.window.page, question.now)
 }
 
-/// Checks an answer to `window-sizing`'s `grow`: a window for a lease that needs this.
+/// Checks an answer to `window-sizing`'s `grow`: one of the candidates, unchanged, whose charge fits.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn growth(
     question: &wit::GrowthQuestion,
     answer: &wit::Candidate,
-    need: Need,
 ) -> Result<WindowChoice, Rejection> {
     if !question.candidates.contains(answer) {
         return nonsense(format!(
@@ -340,10 +340,12 @@ pub fn growth(
             answer.slot
         ));
     }
+    check_charge(&question.facts, answer.charge)?;
     let place = Slot::numbered(answer.slot).zip(PageShift::new(answer.page));
     let Some((slot, page)) = place else { return nonsense("a candidate that cannot be") };
     let (size, levels) = (Bytes::new(answer.size), answer.levels);
-    Ok(WindowChoice { slot, page, size, fallback: None, levels, needs: vec![need] })
+    let needs = vec![Need { size: Bytes::new(question.size), backing: PageShift::K4, at: None }];
+    Ok(WindowChoice { slot, page, size, fallback: None, levels, needs })
 }
 
 /// Checks an answer to `lease-policy`'s `reclaim` or `group-leaves`: each of the leases at most once.

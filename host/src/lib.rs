@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod author;
 pub mod cli;
 mod conformance;
 pub mod decide;
@@ -18,4 +19,5 @@ pub mod policy;
 pub mod question;
 pub mod report;
 pub mod run;
+pub mod signature;
 pub mod trace;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use tce_engine::{
     access::Access,
-    addr::{Bytes, PageShift},
+    addr::{Bytes, Iova, PageShift},
     facts::{ContainerFacts, Slot},
     kernel::{GroupNumber, Platform},
-    layout::{Candidate, Layouts, SlotUse},
+    layout::{Candidate, CandidateQuery, Layouts, SlotUse},
     window::Origin,
 };
 
@@ -108,6 +108,26 @@ fn spare(job: &Job) -> Bytes {
         lease.size.checked_sub(used).unwrap_or_default()
     });
     spare.fold(Bytes::ZERO, Bytes::saturating_add)
+}
+
+/// Which windows are worth listing for a demand: from the smallest region to far beyond all of it.
+#[must_use]
+pub fn query(demand: &wit::Demand, layouts: &Layouts<'_>) -> CandidateQuery {
+    let sizes = demand.regions.iter().map(|region| Bytes::new(region.size));
+    let total = sizes.clone().fold(Bytes::new(demand.growth), Bytes::saturating_add);
+    let highest = demand.regions.iter().filter_map(|region| {
+        let end = Iova::new(region.at?).checked_add(Bytes::new(region.size))?;
+        let starts = Slot::ALL.map(|slot| layouts.facts.slot_start(slot));
+        starts.into_iter().filter_map(|start| end.offset_from(start)).min()
+    });
+    let reserved = layouts.facts.reserved.iter().map(|range| range.size);
+    let beside_reserved = reserved.fold(total, Bytes::saturating_add);
+    let reach = highest.fold(beside_reserved, Bytes::max);
+    CandidateQuery {
+        size_min: sizes.min().unwrap_or_default(),
+        size_max: Bytes::new(reach.raw().saturating_mul(4)),
+        device_mask: Iova::new(demand.device_mask),
+    }
 }
 
 /// The candidates, as they are listed. One that would give up the default window for the same again is left out: it

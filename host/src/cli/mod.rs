@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how it ends.
 
+mod author;
 mod backend;
 mod conformance;
 mod doctor;
@@ -90,7 +91,12 @@ enum PolicyCommand {
         /// Report as one JSON document (docs/report.md describes it).
         #[arg(long)]
         json: bool,
+        /// Require a signature of minisign of this key, in FILE.wasm.minisig: the key or its file. May be repeated.
+        #[arg(long = "policy-key", value_name = "KEY")]
+        keys: Vec<String>,
     },
+    #[command(flatten)]
+    Author(author::AuthorCommand),
 }
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -102,9 +108,10 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map(exit_code),
         Command::Doctor(args) => doctor::doctor(args.json).map(exit_code),
-        Command::Policy(PolicyCommand::Check { file, json }) => {
-            policy::check(&file, json).map(exit_code)
+        Command::Policy(PolicyCommand::Check { file, json, keys }) => {
+            policy::check(&file, json, &keys).map(exit_code)
         }
+        Command::Policy(PolicyCommand::Author(command)) => author::author(&command).map(exit_code),
         Command::Conformance(args) => conformance::conformance(args).map(exit_code),
         Command::Trace(command) => trace::trace(command),
     };

@@ -1,6 +1,8 @@
 //! `tce policy …`.
 
 use std::{
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,6 +14,7 @@ use crate::{
     decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
     policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
+    signature::{SignatureError, TrustedKeys},
 };
 
 use super::{print_json, print_text};
@@ -25,6 +28,10 @@ pub(super) struct PolicyArgs {
     /// The policies, what each decides, and its settings, as a file says (docs/policies.md describes it).
     #[arg(long = "policies", value_name = "FILE.toml", conflicts_with = "policies")]
     policies_file: Option<PathBuf>,
+    /// Require of each policy a signature of minisign, in FILE.wasm.minisig, of this key: the key or its file. Say it
+    /// again for more keys of which one must have signed.
+    #[arg(long = "policy-key", value_name = "KEY")]
+    keys: Vec<String>,
     /// How policies are executed. [default: cranelift where it can, else pulley]
     #[arg(long, value_name = "COMPILER")]
     policy_compiler: Option<CompilerArg>,
@@ -51,20 +58,25 @@ impl PolicyArgs {
     /// Loads the policies; with them the name of what executes them.
     pub(super) fn load(&self) -> Result<(Policies, String), Failure> {
         let runtime = runtime(self.policy_compiler.map(Into::into))?;
+        let keys = trusted(&self.keys)?;
+        let load = |file: &PathBuf| load_signed(&runtime, file, &keys).map(|(policy, _)| policy);
         if let Some(path) = &self.policies_file {
-            return Ok((from_file(&runtime, path)?, runtime.compiler().to_string()));
+            return Ok((from_file(path, load)?, runtime.compiler().to_string()));
         }
-        let components = self.policies.iter().map(|file| load(&runtime, file));
+        let components = self.policies.iter().map(load);
         let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
         Ok((policies, runtime.compiler().to_string()))
     }
 }
 
 /// The policies that a file names.
-fn from_file(runtime: &Runtime, path: &Path) -> Result<Policies, Failure> {
+fn from_file(
+    path: &Path,
+    load: impl Fn(&PathBuf) -> Result<LoadedPolicy, Failure>,
+) -> Result<Policies, Failure> {
     let file = PoliciesFile::read(path)?;
     let members = file.policies.iter().map(|entry| {
-        let mut member = Member::new(Arc::new(load(runtime, &entry.file)?)).map_err(|broken| {
+        let mut member = Member::new(Arc::new(load(&entry.file)?)).map_err(|broken| {
             let what = format!(
                 "policy {}: it broke when it was asked for its settings: {broken}",
                 entry.file.display()
@@ -99,11 +111,14 @@ struct Checked<'a> {
     sha256: String,
     interfaces: &'a [Exported],
     imports: [&'static str; 0],
+    /// The key whose signature it has; none if no signature was required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
 }
 
-pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
+pub(super) fn check(file: &Path, json: bool, keys: &[String]) -> Result<Exit, Failure> {
     let runtime = runtime(None)?;
-    let policy = load(&runtime, file)?;
+    let (policy, signed_by) = load_signed(&runtime, file, &trusted(keys)?)?;
     let checked = Checked {
         format: FORMAT,
         file: file.display().to_string(),
@@ -112,6 +127,7 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
         sha256: policy.digest().to_string(),
         interfaces: policy.interfaces(),
         imports: [],
+        signed_by,
     };
     if json {
         print_json(&checked)?;
@@ -123,8 +139,10 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
 
 fn text(checked: &Checked<'_>) -> String {
     let interfaces: Vec<String> = checked.interfaces.iter().map(ToString::to_string).collect();
+    let signed =
+        checked.signed_by.as_ref().map_or_else(String::new, |key| format!("  signed by  {key}\n"));
     format!(
-        "{} is a policy that this host can use\n  implements {}\n  imports    nothing\n  size       {} bytes\n  sha256     {}\n",
+        "{} is a policy that this host can use\n  implements {}\n  imports    nothing\n  size       {} bytes\n  sha256     {}\n{signed}",
         checked.file,
         interfaces.join("\n             "),
         checked.bytes,
@@ -133,14 +151,60 @@ fn text(checked: &Checked<'_>) -> String {
 }
 
 /// The runtime that policies are loaded into.
-fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
+pub(super) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
     let compiler = compiler.unwrap_or_default();
     Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))
 }
 
 /// Loads a policy, or says why the file is none.
-fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
+pub(super) fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
     LoadedPolicy::from_file(runtime, file, Limits::default()).map_err(|error| refused(file, &error))
+}
+
+/// Loads a policy after its signature was checked, and tells whose it is. What is checked is what is loaded: the file
+/// is read once.
+fn load_signed(
+    runtime: &Runtime,
+    file: &Path,
+    keys: &TrustedKeys,
+) -> Result<(LoadedPolicy, Option<String>), Failure> {
+    if keys.is_empty() {
+        return Ok((load(runtime, file)?, None));
+    }
+    let limits = Limits::default();
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|it| it.take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| refused(file, &error.into()))?;
+    let signed_by = keys.check(file, &bytes).map_err(|error| unsigned(file, &error))?;
+    let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
+    let policy = LoadedPolicy::from_bytes(runtime, &name, &bytes, limits);
+    let policy = policy.map_err(|error| refused(file, &error))?;
+    Ok((policy, signed_by.map(str::to_owned)))
+}
+
+/// The keys of the command line.
+fn trusted(keys: &[String]) -> Result<TrustedKeys, Failure> {
+    TrustedKeys::new(keys).map_err(|error| {
+        Failure::new(Exit::Usage, error)
+            .with("give the key itself, such as RWQf6LRC…, or the file minisign.pub")
+    })
+}
+
+fn unsigned(file: &Path, error: &SignatureError) -> Failure {
+    let failure = Failure::new(Exit::PolicyFile, format!("policy {}: {error}", file.display()));
+    failure.with(match error {
+        SignatureError::Missing { .. } | SignatureError::Unreadable { .. } => {
+            "get the signature from where the policy came from; its author makes it with \
+             `minisign -Sm FILE.wasm`"
+        }
+        SignatureError::Damaged { .. } | SignatureError::OtherFile { .. } => {
+            "get policy and signature again from where they came from"
+        }
+        SignatureError::OtherKey => {
+            "do not use it, or trust its author's key as well, with another --policy-key"
+        }
+    })
 }
 
 fn refused(file: &Path, error: &LoadError) -> Failure {

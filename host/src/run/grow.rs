@@ -54,7 +54,7 @@ impl<M: Machine> Session<'_, M> {
             now,
             question,
             |question, answer| {
-                let choice = grant::growth(question, answer, need(size, PageShift::K4))?;
+                let choice = grant::growth(question, answer)?;
                 Ok(engine.grant_layout(&[choice])?)
             },
             words::candidate,

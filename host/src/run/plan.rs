@@ -2,7 +2,7 @@
 
 use tce_engine::{
     addr::{Bytes, Iova, PageShift},
-    layout::{Candidate, CandidateQuery, Layouts, WindowChoice},
+    layout::{Candidate, Layouts, WindowChoice},
 };
 
 use crate::{
@@ -19,25 +19,6 @@ pub(super) struct PlannedLease {
     pub(super) window: usize,
     pub(super) size: Bytes,
     pub(super) terms: Terms,
-}
-
-/// Which windows are worth listing: from the smallest region to far beyond the demand.
-pub(super) fn query(job: &Job, demand: &wit::Demand, layouts: &Layouts<'_>) -> CandidateQuery {
-    let sizes = job.regions.iter().map(|region| region.size);
-    let total = sizes.clone().fold(Bytes::new(demand.growth), Bytes::saturating_add);
-    let highest = job.regions.iter().filter_map(|region| {
-        let end = region.at?.checked_add(region.size)?;
-        let starts = tce_engine::facts::Slot::ALL.map(|slot| layouts.facts.slot_start(slot));
-        starts.into_iter().filter_map(|start| end.offset_from(start)).min()
-    });
-    let reserved = layouts.facts.reserved.iter().map(|range| range.size);
-    let beside_reserved = reserved.fold(total, Bytes::saturating_add);
-    let reach = highest.fold(beside_reserved, Bytes::max);
-    CandidateQuery {
-        size_min: sizes.min().unwrap_or_default(),
-        size_max: Bytes::new(reach.raw().saturating_mul(4)),
-        device_mask: job.device_mask,
-    }
 }
 
 /// Refuses a demand that no layout can satisfy, whatever a policy says.

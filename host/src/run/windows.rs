@@ -40,7 +40,7 @@ impl<M: Machine> Session<'_, M> {
         let groups: Vec<PageGroup> = pages.iter().map(|(group, _)| group.clone()).collect();
         let candidates = {
             let layouts = self.engine.layouts().ok_or(tce_engine::Error::NoBackend)?;
-            let candidates = layouts.candidates(&plan::query(self.job, demand, &layouts));
+            let candidates = layouts.candidates(&question::query(demand, &layouts));
             plan::check_holdable(self.job, &layouts, &candidates, &groups, demand)?;
             plan::check_limit(facts, &candidates)?;
             candidates

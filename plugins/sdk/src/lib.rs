@@ -72,6 +72,7 @@ mod lookup;
 mod policy;
 pub mod settings;
 mod size;
+pub mod testing;
 pub mod text;
 mod windows;
 
