@@ -17,6 +17,7 @@ pub mod job;
 pub mod journal;
 pub mod policy;
 pub mod question;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod signature;

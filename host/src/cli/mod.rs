@@ -95,6 +95,17 @@ enum PolicyCommand {
         #[arg(long = "policy-key", value_name = "KEY")]
         keys: Vec<String>,
     },
+    /// Ask a policy all questions of a journal: what would have been decided otherwise, and what that costs.
+    Replay {
+        /// The journal that `tce run --journal` wrote.
+        journal: PathBuf,
+        /// The component.
+        #[arg(long, value_name = "FILE.wasm")]
+        policy: PathBuf,
+        /// Report as one JSON document (docs/journal.md describes it).
+        #[arg(long)]
+        json: bool,
+    },
     #[command(flatten)]
     Author(author::AuthorCommand),
 }
@@ -110,6 +121,9 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args.json).map(exit_code),
         Command::Policy(PolicyCommand::Check { file, json, keys }) => {
             policy::check(&file, json, &keys).map(exit_code)
+        }
+        Command::Policy(PolicyCommand::Replay { journal, policy, json }) => {
+            policy::replay(&journal, &policy, json).map(exit_code)
         }
         Command::Policy(PolicyCommand::Author(command)) => author::author(&command).map(exit_code),
         Command::Conformance(args) => conformance::conformance(args).map(exit_code),

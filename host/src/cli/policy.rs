@@ -14,6 +14,7 @@ use crate::{
     decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
     policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
+    replay::{self, ReplayError},
     signature::{SignatureError, TrustedKeys},
 };
 
@@ -150,6 +151,17 @@ fn text(checked: &Checked<'_>) -> String {
     )
 }
 
+pub(super) fn replay(journal: &Path, file: &Path, json: bool) -> Result<Exit, Failure> {
+    let policy = load(&runtime(None)?, file)?;
+    let replay = replay::replay(journal, &policy)?;
+    if json {
+        print_json(&replay)?;
+    } else {
+        print_text(&replay::render(&replay))?;
+    }
+    Ok(Exit::Done)
+}
+
 /// The runtime that policies are loaded into.
 pub(super) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
     let compiler = compiler.unwrap_or_default();
@@ -228,4 +240,12 @@ fn refused(file: &Path, error: &LoadError) -> Failure {
         }
     };
     failure.with(remedy)
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Journal(error) => error.into(),
+        }
+    }
 }
