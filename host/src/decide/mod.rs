@@ -201,7 +201,9 @@ impl Policies {
     #[must_use]
     pub fn tallies(&self) -> Vec<(String, Tally, bool)> {
         let members = self.members.iter().map(|member| {
-            (member.name.clone(), member.standing().tally.clone(), member.ejected().is_some())
+            let is_ejected = member.ejected().is_some();
+            let tally = member.standing().tally.clone();
+            (member.name.clone(), tally, is_ejected)
         });
         let built_in = self.built_in_tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         members.chain([(self.built_in.identity().name.clone(), built_in, false)]).collect()

@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod deciding;
 mod determinism;
 mod hostile;
+mod journals;
 mod loading;
 mod locked_memory;
 mod one_source;
