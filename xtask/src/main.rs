@@ -14,6 +14,7 @@ mod say;
 mod setup;
 mod steps;
 mod test;
+mod tutorial;
 mod workspace;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Task {
     },
     /// Build the policies as components into target/plugins.
     Plugins,
+    /// Run every command of docs/tutorial.md, in an empty folder outside this repository.
+    Tutorial,
     /// Build the static programs for powerpc64le that run in the lab.
     Power,
     /// Boot a real kernel and run a command in it as root; its exit code is returned.
@@ -155,6 +158,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test { full } => {
             test::run(&workspace, &cache, if full { Tier::Full } else { Tier::Landing })?;
         }
+        Task::Tutorial => tutorial::run(&workspace, &cache)?,
         Task::Plugins => plugins::build(&workspace, &cache)?,
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),

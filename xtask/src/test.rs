@@ -11,7 +11,7 @@ use crate::setup::cache::Cache;
 use crate::setup::kernel::{Pages, Release};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{conformance, mutations, peers, plugins, power, reference, run, setup};
+use crate::{conformance, mutations, peers, plugins, power, reference, run, setup, tutorial};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,7 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
     steps.run("lints", &format!("cargo {lints}"), || cargo(lints))?;
     steps.run("plugins", "cargo xtask plugins", || plugins::build(workspace, cache))?;
     steps.run("tests", &format!("cargo {tests}"), || cargo(tests))?;
+    steps.run("tutorial", "cargo xtask tutorial", || tutorial::run(workspace, cache))?;
     if tier == Tier::Full {
         let simulation = format!("test --release --workspace --test engine {SIMULATION}");
         let repeat = format!("{SIMULATION_STEPS}={SIMULATION_STEPS_FULL} cargo {simulation}");

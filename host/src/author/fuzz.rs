@@ -2,7 +2,10 @@
 //!
 //! Of an absurd question only this is asked: that the policy does not break. What it answers there is nobody's loss.
 
-use crate::policy::{Answer, Evaluator, Function, Question};
+use crate::policy::{
+    Answer, Broken, Evaluator, Function, Question,
+    wit::{AdmitQuestion, GroupLossQuestion, GrowthQuestion, ReclaimQuestion, WindowQuestion},
+};
 
 use super::{
     generate::{Generator, Kind},
@@ -66,7 +69,7 @@ pub fn run(
         if matches!(evaluation.result, Ok(Answer::Refused(_))) {
             outcome.refused += 1;
         }
-        if fault(policy, &question, *kind).is_some() {
+        if fault_of(&question, *kind, evaluation.result).is_some() {
             let question = shrink(policy, question, *kind);
             let fault = fault(policy, &question, *kind);
             let after = outcome.asked - 1;
@@ -78,7 +81,11 @@ pub fn run(
 }
 
 fn fault(policy: &dyn Evaluator, question: &Question, kind: Kind) -> Option<Fault> {
-    match policy.evaluate(question).result {
+    fault_of(question, kind, policy.evaluate(question).result)
+}
+
+fn fault_of(question: &Question, kind: Kind, result: Result<Answer, Broken>) -> Option<Fault> {
+    match result {
         Err(broken) => Some(Fault::Broken(broken.to_string())),
         Ok(answer) => match judge::judge(question, &answer) {
             Err(rejection) if kind == Kind::Ordinary => {
@@ -124,29 +131,26 @@ fn smaller(question: &Question) -> Vec<Question> {
         }
         Question::SizeWindows(it) => without(&it.candidates, |candidates| {
             let it = it.clone();
-            all.push(Question::SizeWindows(crate::policy::wit::WindowQuestion {
-                candidates,
-                ..it
-            }));
+            all.push(Question::SizeWindows(WindowQuestion { candidates, ..it }));
         }),
         Question::Grow(it) => without(&it.candidates, |candidates| {
             let it = it.clone();
             if !candidates.is_empty() {
-                all.push(Question::Grow(crate::policy::wit::GrowthQuestion { candidates, ..it }));
+                all.push(Question::Grow(GrowthQuestion { candidates, ..it }));
             }
         }),
         Question::Admit(it) => without(&it.leases, |leases| {
             let it = it.clone();
-            all.push(Question::Admit(crate::policy::wit::AdmitQuestion { leases, ..it }));
+            all.push(Question::Admit(AdmitQuestion { leases, ..it }));
         }),
         Question::Renew(_) => {}
         Question::Reclaim(it) => without(&it.leases, |leases| {
             let it = it.clone();
-            all.push(Question::Reclaim(crate::policy::wit::ReclaimQuestion { leases, ..it }));
+            all.push(Question::Reclaim(ReclaimQuestion { leases, ..it }));
         }),
         Question::GroupLeaves(it) => without(&it.leases, |leases| {
             let it = it.clone();
-            all.push(Question::GroupLeaves(crate::policy::wit::GroupLossQuestion { leases, ..it }));
+            all.push(Question::GroupLeaves(GroupLossQuestion { leases, ..it }));
         }),
     }
     all

@@ -2,7 +2,7 @@
 
 use tce_engine::layout::LayoutRefusal;
 
-use super::{Rejection, layout, pages, terms};
+use super::{Rejection, growth, layout, leases, pages, renewal, terms};
 use crate::policy::wit;
 
 const MIB: u64 = 1 << 20;
@@ -280,4 +280,99 @@ fn terms_are_within_what_was_asked_for() {
     ] {
         assert_eq!(admit(&answer), Err(why.to_owned()));
     }
+}
+
+fn lease(id: u64, access: wit::Access) -> wit::Lease {
+    wit::Lease {
+        id,
+        holder: "vm-7".to_owned(),
+        slot: 0,
+        start: 0,
+        size: MIB,
+        terms: allowed(access, 16),
+        since: 0,
+        tces: 0,
+        pinned: 0,
+        hints: vec![],
+    }
+}
+
+fn allowed(access: wit::Access, tces_max: u64) -> wit::Terms {
+    wit::Terms { access, tces_max, pinned_max: None, edits_per_second: None, expires: None }
+}
+
+#[test]
+fn a_renewal_gives_no_more_than_the_lease_has() {
+    let window = wit::Window {
+        slot: 0,
+        start: 0,
+        size: GIB,
+        page: 16,
+        levels: 1,
+        unleased: GIB,
+        hints: vec![],
+    };
+    let renew = |answer: wit::Terms| {
+        let lease = lease(1, wit::Access::Read);
+        let question = wit::RenewQuestion {
+            facts: facts(),
+            window: window.clone(),
+            leases: vec![lease.clone()],
+            lease,
+            duration: None,
+            now: 5,
+            settings: vec![],
+        };
+        renewal(&question, &answer).map(drop).map_err(|why| why.to_string())
+    };
+    assert_eq!(renew(allowed(wit::Access::Read, 16)), Ok(()));
+    assert!(renew(allowed(wit::Access::ReadWrite, 16)).is_err());
+    assert!(renew(allowed(wit::Access::Read, 17)).is_err());
+    let ended = wit::Terms { expires: Some(5), ..allowed(wit::Access::Read, 16) };
+    assert!(renew(ended).is_err());
+}
+
+#[test]
+fn leases_that_end_are_there_and_stand_once() {
+    let there = [lease(1, wit::Access::Read), lease(2, wit::Access::Read)];
+    let check = |answer: &[u64]| leases(&there, answer).map_err(|why| why.to_string());
+    assert_eq!(check(&[]), Ok(()));
+    assert_eq!(check(&[2, 1]), Ok(()));
+    assert_eq!(check(&[3]), Err("there is no lease 3".to_owned()));
+    assert_eq!(check(&[1, 1]), Err("lease 1 stands twice".to_owned()));
+}
+
+#[test]
+fn a_lease_grows_into_a_candidate_as_it_is_that_fits_the_limit() {
+    let candidate = wit::Candidate {
+        slot: 1,
+        start: 1 << 59,
+        page: 16,
+        size: GIB,
+        levels: 1,
+        origin: wit::Origin::Created,
+        table: MIB,
+        charge: 2 * MIB,
+    };
+    let grow = |limit: Option<u64>, answer: wit::Candidate| {
+        let lease = lease(1, wit::Access::Read);
+        let locked_memory = wit::LockedMemory { limit, charged: MIB };
+        let question = wit::GrowthQuestion {
+            facts: wit::ContainerFacts { locked_memory, ..facts() },
+            windows: vec![],
+            leases: vec![lease.clone()],
+            lease,
+            size: GIB,
+            candidates: vec![candidate],
+            now: 0,
+            settings: vec![],
+        };
+        growth(&question, &answer)
+    };
+    assert!(grow(None, candidate).is_ok());
+    assert!(grow(Some(3 * MIB), candidate).is_ok());
+    let poor = grow(Some(3 * MIB - 1), candidate);
+    assert!(matches!(poor, Err(Rejection::Refused(_))), "{poor:?}");
+    let cheaper = wit::Candidate { charge: 0, ..candidate };
+    assert!(matches!(grow(None, cheaper), Err(Rejection::Nonsense(_))));
 }

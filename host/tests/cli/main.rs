@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod author;
 mod broken_policies;
 mod common;
 mod demands;
@@ -14,6 +15,7 @@ mod left_behind;
 mod machines;
 mod policy_files;
 mod settings;
+mod signatures;
 mod steps;
 mod time;
 mod traces;

@@ -257,7 +257,7 @@ impl Property {
                 Self::Count(_) => self.wrong_count(choices.len(), "windows"),
                 _ => self.wrong_windows(&chosen(question, choices)),
             },
-            Answer::Window(candidate) => self.wrong_windows(&[candidate.clone()]),
+            Answer::Window(candidate) => self.wrong_windows(std::slice::from_ref(candidate)),
             Answer::Terms(terms) => self.wrong_terms(question, terms),
             Answer::Leases(leases) => self.wrong_count(leases.len(), "leases"),
             Answer::Refused(_) => None,

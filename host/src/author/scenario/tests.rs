@@ -206,12 +206,11 @@ fn an_answer_that_the_engine_would_not_take_is_no_answer_whatever_is_expected() 
 /// What is said here of a layout is what the engine says of it.
 #[test]
 fn a_layout_is_judged_as_the_engine_judges_it() {
-    let mut generator = Generator::new(7, Vec::new(), Vec::new());
     let mut verdicts = [0u32; 2];
     for (seed, machine) in
         (0..60u64).flat_map(|seed| machines().into_iter().map(move |it| (seed, it)))
     {
-        generator = Generator::new(seed, vec![machine.clone()], Vec::new());
+        let mut generator = Generator::new(seed, vec![machine.clone()], Vec::new());
         let Question::SizeWindows(question) =
             generator.question(Function::SizeWindows, Kind::Ordinary)
         else {
@@ -238,5 +237,4 @@ fn a_layout_is_judged_as_the_engine_judges_it() {
         }
     }
     assert!(verdicts.iter().all(|count| *count > 20), "both verdicts: {verdicts:?}");
-    drop(generator);
 }
