@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use lab::fittings::{self, Device};
 use lab::machine::Machine;
 use lab::{Order, Set, Show};
+use plugins::Language;
 use setup::cache::Cache;
 use setup::kernel::{Pages, Release};
 use setup::rust::{Rust, Target};
@@ -54,7 +55,11 @@ enum Task {
         full: bool,
     },
     /// Build the policies as components into target/plugins.
-    Plugins,
+    Plugins {
+        /// Only those in this language. Say it again for more. [default: rust]
+        #[arg(long = "lang", value_enum, value_name = "LANGUAGE")]
+        languages: Vec<Language>,
+    },
     /// Run every command of docs/tutorial.md, in an empty folder outside this repository.
     Tutorial,
     /// Build the static programs for powerpc64le that run in the lab.
@@ -158,8 +163,15 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test { full } => {
             test::run(&workspace, &cache, if full { Tier::Full } else { Tier::Landing })?;
         }
+        Task::Plugins { mut languages } => {
+            if languages.is_empty() {
+                languages.push(Language::Rust);
+            }
+            for language in languages {
+                plugins::build_in(language, &workspace, &cache)?;
+            }
+        }
         Task::Tutorial => tutorial::run(&workspace, &cache)?,
-        Task::Plugins => plugins::build(&workspace, &cache)?,
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
         Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,

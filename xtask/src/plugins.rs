@@ -1,4 +1,7 @@
-//! Builds the policies: each marked package as a core module, and that module as a component.
+//! Builds the policies: each marked package as a core module, and that module as a component; and those in C and Python.
+
+mod c;
+mod py;
 
 use std::env;
 use std::ffi::OsString;
@@ -14,6 +17,27 @@ use crate::workspace::Workspace;
 use crate::{run, say};
 
 const PROFILE: &str = "plugin";
+
+/// What a policy is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    /// The packages of the workspace.
+    Rust,
+    /// Fetches Zig, if there is none.
+    C,
+    /// Fetches componentize-py, if there is none.
+    Python,
+}
+
+/// Builds every component in this language into `target/plugins/NAME.wasm`.
+pub(crate) fn build_in(language: Language, workspace: &Workspace, cache: &Cache) -> Result<()> {
+    fs::create_dir_all(workspace.plugins())?;
+    match language {
+        Language::Rust => build(workspace, cache),
+        Language::C => c::build(workspace, cache),
+        Language::Python => py::build(workspace, cache),
+    }
+}
 
 /// Builds every component of the workspace into `target/plugins/NAME.wasm`.
 pub(crate) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
@@ -43,13 +67,20 @@ pub(crate) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
 }
 
 fn componentize(module: &Path, component: &Path) -> Result<()> {
-    let bytes = ComponentEncoder::default().validate(true).module(&fs::read(module)?)?.encode()?;
+    place(
+        &ComponentEncoder::default().validate(true).module(&fs::read(module)?)?.encode()?,
+        component,
+    )
+}
+
+/// Writes a finished component.
+fn place(bytes: &[u8], component: &Path) -> Result<()> {
     // An unchanged file keeps its date.
     if fs::read(component).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     let temporary = component.with_extension("partial");
-    fs::write(&temporary, &bytes)?;
+    fs::write(&temporary, bytes)?;
     fs::rename(&temporary, component)?;
     let name = run::file_name(component);
     say::note(format!("component {name}: {} bytes", bytes.len()));
@@ -79,4 +110,14 @@ fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
+}
+
+/// The files of a folder whose names end so, in the order of their names.
+fn sources(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let files = entries.into_iter().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    Ok(files)
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::conformance::Plan;
 use crate::lab::machine::Machine;
 use crate::lab::{self, Order, Set, Show};
+use crate::plugins::Language;
 use crate::setup::cache::Cache;
 use crate::setup::kernel::{Pages, Release};
 use crate::steps::Steps;
@@ -73,9 +74,17 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
     steps.run("formatting", &format!("cargo {formatting}"), || cargo(formatting))?;
     steps.run("lints", &format!("cargo {lints}"), || cargo(lints))?;
     steps.run("plugins", "cargo xtask plugins", || plugins::build(workspace, cache))?;
+    steps.run("plugins in C", "cargo xtask plugins --lang c", || {
+        plugins::build_in(Language::C, workspace, cache)
+    })?;
     steps.run("tests", &format!("cargo {tests}"), || cargo(tests))?;
     steps.run("tutorial", "cargo xtask tutorial", || tutorial::run(workspace, cache))?;
     if tier == Tier::Full {
+        steps.run("plugins in Python", "cargo xtask plugins --lang python", || {
+            plugins::build_in(Language::Python, workspace, cache)
+        })?;
+        let python = "test --release --package tce-host --test policy python -- --ignored";
+        steps.run("policy in Python", &format!("cargo {python}"), || cargo(python))?;
         let simulation = format!("test --release --workspace --test engine {SIMULATION}");
         let repeat = format!("{SIMULATION_STEPS}={SIMULATION_STEPS_FULL} cargo {simulation}");
         steps.run("long simulation", &repeat, || {

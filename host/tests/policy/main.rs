@@ -9,5 +9,7 @@ mod journals;
 mod loading;
 mod locked_memory;
 mod one_source;
+mod python;
+mod references;
 mod settings;
 mod support;

@@ -69,13 +69,16 @@ mod facts;
 mod holes;
 pub mod log;
 mod lookup;
+mod pick;
 mod policy;
+pub mod reading;
 pub mod settings;
 mod size;
 pub mod testing;
 pub mod text;
 mod windows;
 
+pub use pick::expiry;
 #[doc(hidden)]
 pub use policy::Exported;
 pub use size::{Size, page_bytes};

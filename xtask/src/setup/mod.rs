@@ -8,6 +8,7 @@ pub(crate) mod dpdk;
 pub(crate) mod kernel;
 mod modules;
 mod need;
+pub(crate) mod python;
 pub(crate) mod qemu;
 pub(crate) mod rust;
 mod sources;
@@ -23,6 +24,7 @@ use rust::{Rust, Target};
 pub(crate) fn everything(cache: &Cache) -> Result<()> {
     rust::provide_checkers()?;
     Rust::provide(cache, Target::Wasm)?;
+    python::zig(cache)?;
     lab(cache)
 }
 

@@ -47,8 +47,24 @@ fn access() -> impl Strategy<Value = Access> {
 }
 
 fn settings() -> impl Strategy<Value = Vec<Setting>> {
-    let key = select(&["page-max", "colour"][..]);
-    let value = select(&["12", "16", "30", "x", ""][..]);
+    let other = select(
+        &[
+            "guest-page",
+            "ddw",
+            "top",
+            "headroom",
+            "memory-share",
+            "groups",
+            "lease-max",
+            "shares",
+            "default-share",
+            "priorities",
+        ][..],
+    );
+    let key = prop_oneof![2 => select(&["page-max", "colour"][..]), 1 => other];
+    let usual = select(&["12", "16", "30", "x", ""][..]);
+    let other = select(&["off", "64T", "any", "15m", "vm-7=50,=9", "vm-7 = 200"][..]);
+    let value = prop_oneof![3 => usual, 1 => other];
     vec(
         (key, value)
             .prop_map(|(key, value)| Setting { key: key.to_owned(), value: value.to_owned() }),

@@ -1,0 +1,90 @@
+//! Tools that the Python package index ships: Zig, whose clang compiles C to WebAssembly, and componentize-py.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::cache::Cache;
+use crate::{run, say};
+
+/// A package of the index.
+struct Package {
+    /// Its folder in the cache.
+    item: &'static str,
+    /// What pip is asked for.
+    requirement: &'static str,
+    /// What it is for.
+    why: &'static str,
+    /// The program that does as well, if it is in PATH.
+    program: &'static str,
+    /// Where the package has it.
+    inside: &'static str,
+}
+
+const ZIG: Package = Package {
+    item: "zig-0.17.1",
+    requirement: "ziglang==0.17.1",
+    why: "compiling policies in C",
+    program: "zig",
+    inside: "ziglang/zig",
+};
+
+const COMPONENTIZE: Package = Package {
+    item: "componentize-py-0.25.1",
+    requirement: "componentize-py==0.25.1",
+    why: "making components of policies in Python",
+    program: "componentize-py",
+    inside: "bin/componentize-py",
+};
+
+/// A program, and the folder of its package.
+pub(crate) struct Tool {
+    program: PathBuf,
+    package: Option<PathBuf>,
+}
+
+impl Tool {
+    /// How to start it.
+    pub(crate) fn command(&self) -> std::process::Command {
+        let mut command = run::command(&self.program);
+        if let Some(package) = &self.package {
+            command.env("PYTHONPATH", package);
+        }
+        command
+    }
+}
+
+/// Zig: `zig cc` is clang.
+pub(crate) fn zig(cache: &Cache) -> Result<Tool> {
+    ZIG.provide(cache)
+}
+
+/// What makes a component of a policy in Python.
+pub(crate) fn componentize(cache: &Cache) -> Result<Tool> {
+    COMPONENTIZE.provide(cache)
+}
+
+impl Package {
+    /// The user's own, else what the cache has, else what pip brings.
+    fn provide(&self, cache: &Cache) -> Result<Tool> {
+        if let Some(program) = run::in_path(self.program) {
+            return Ok(Tool { program, package: None });
+        }
+        let Self { item, requirement, why, program, inside } = self;
+        let folder = cache.provide(item, |folder| {
+            let task = say::Task::start(format!("fetching {requirement} for {why}"));
+            let mut pip = run::command("python3");
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+            pip.args(["--no-compile", "--target"]).arg(folder).arg(requirement);
+            run::output(&mut pip).with_context(|| {
+                format!(
+                    "could not get {requirement}\n  needed for: {why}\n  what to do: install {program}, \
+                     or python3 with pip where the Python package index can be reached"
+                )
+            })?;
+            task.done("done");
+            Ok(())
+        })?;
+        Ok(Tool { program: folder.join(inside), package: Some(folder) })
+    }
+}
