@@ -16,6 +16,7 @@ mod builtin;
 mod component;
 mod engine;
 mod evaluator;
+pub mod golden;
 mod inspect;
 mod interface;
 pub mod limits;

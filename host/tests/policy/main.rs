@@ -4,6 +4,8 @@
 
 mod deciding;
 mod determinism;
+mod evolution;
+mod fixtures;
 mod hostile;
 mod journals;
 mod loading;
