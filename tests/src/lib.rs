@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod bench;
 pub mod crash;
 pub mod jobs;

@@ -91,7 +91,7 @@ impl Running {
 
     /// A function, looked up by the interface's name in a version.
     fn find(&self, interface: &str, function: &str) -> Option<ComponentExportIndex> {
-        let (_, at) = self.component.get_export(None, &format!("tce:policy/{interface}"))?;
+        let (_, at) = self.component.get_export(None, format!("tce:policy/{interface}"))?;
         self.component.get_export_index(Some(&at), function)
     }
 

@@ -96,7 +96,7 @@ fn the_least_important_goes_first_then_who_ends_soonest_then_the_oldest() {
     let of = |id, priority| with_priority(priority, lease(id, "vm-8", MIB));
     let leases = vec![
         of(1, "3"),
-        ends(None, of(2, "1")),
+        since(NOW - 2_000, ends(None, of(2, "1"))),
         ends(Some(NOW + 9), of(3, "1")),
         since(NOW - 5, of(4, "2")),
         since(NOW - 6, of(5, "2")),

@@ -25,6 +25,7 @@ use tce_engine::{
 use tce_example_vmm::vmm::{Passed, Seen, Way};
 use tce_host::{decide::Policies, policy::Compiler, report::Report};
 use tce_tests::{
+    answers,
     bench::{self, Scale},
     crash::{self, BUSY},
     jobs::{COMPARED_JOBS, Places, comparable, read},
@@ -37,6 +38,8 @@ use tce_vfio::VfioMachine;
 
 /// Where the lab puts reports of the same jobs on the simulated machine of this kind, made on the building machine.
 const REFERENCE: &str = "/lab/reference";
+/// Where the released policies are, each with a record of what it answered elsewhere.
+const FIXTURES: &str = "/lab/fixtures";
 /// Where a recorded run goes.
 const TRACE: &str = "recorded.jsonl";
 /// Where reports are left for whoever runs the lab.
@@ -212,6 +215,14 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
     checks.push((
         "tce run on vfio, recorded: nothing to lint".into(),
         Box::new(recorded_run_lints_clean),
+    ));
+    checks.push((
+        "released policies answer as recorded, with the same fuel".into(),
+        Box::new(|_| answers::hold(Path::new(FIXTURES), Path::new(FIXTURES)).map(|_| ())),
+    ));
+    checks.push((
+        "policies answer as on the building machine, with the same fuel".into(),
+        Box::new(|_| answers::hold(&Places::lab().plugins, Path::new(REFERENCE)).map(|_| ())),
     ));
     for job in COMPARED_JOBS {
         let name = format!("job {job}: the same report as on the simulated machine");

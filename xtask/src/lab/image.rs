@@ -16,7 +16,7 @@ use crate::setup::kernel::Kernel;
 use crate::workspace::Workspace;
 use crate::{power, reference, run, say};
 
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "bin",
     "dev",
     "proc",
@@ -26,6 +26,7 @@ const FOLDERS: [&str; 10] = [
     "lab/jobs",
     "lab/modules",
     "lab/plugins",
+    "lab/fixtures",
     "lab/reference",
 ];
 
@@ -51,6 +52,7 @@ pub(crate) fn write(file: &Path, workspace: &Workspace, parts: &Parts, lab: &Run
     image.file("lab/modules/order", (order.join("\n") + "\n").as_bytes())?;
     add_folder(&mut image, "lab/jobs", &workspace.root().join("examples"), ".toml")?;
     add_folder(&mut image, "lab/plugins", &workspace.plugins(), ".wasm")?;
+    add_folder(&mut image, "lab/fixtures", &workspace.root().join("plugins/fixtures"), "")?;
     add_folder(&mut image, "lab/reference", &reference::folder(workspace), "")?;
     for program in power::programs(workspace) {
         if program.is_file() {
