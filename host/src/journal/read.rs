@@ -59,10 +59,12 @@ pub fn read<E: From<JournalError>>(
     path: &Path,
     mut take: impl FnMut(Entry) -> Result<(), E>,
 ) -> Result<(), E> {
-    let older = (1..FILES_MAX).map(|number| numbered(path, number));
-    let mut files: Vec<PathBuf> = older.take_while(|path| path.exists()).collect();
-    files.reverse();
-    files.push(path.to_owned());
+    // Files are renamed one by one, the oldest first: a crash meanwhile leaves a number out.
+    let files = (0..FILES_MAX).rev().map(|number| numbered(path, number));
+    let mut files: Vec<PathBuf> = files.filter(|path| path.exists()).collect();
+    if files.is_empty() {
+        files.push(path.to_owned());
+    }
     files.iter().try_for_each(|path| read_file(path, &mut take))
 }
 

@@ -27,7 +27,7 @@ fn one_question_gets_its_answer_its_fuel_and_whether_it_would_be_accepted() {
     }
     let json = tce(&["policy", "run", "--json", &tight, &question]).with(Exit::Done).json();
     assert_eq!(json["format"], "tce-policy-run/1");
-    assert_eq!(json["result"]["Ok"]["pages"][0]["page"], 16);
+    assert_eq!(json["result"]["answer"]["pages"][0]["page"], 16);
     assert_eq!(json["rejected"], serde_json::Value::Null);
 }
 

@@ -62,7 +62,7 @@ fn the_text_tells_of_a_broken_policy_at_a_glance() {
 #[test]
 fn a_broken_policy_changes_nothing_but_who_decides() {
     let machine = || SimMachine::new(Profile::powernv9());
-    let plain = run_on(&machine(), &job("honest"), &[]).0.expect("a report");
+    let plain = run_on(&machine(), &job("honest"), &["hostile"]).0.expect("a report");
     for (behaviour, _, _) in WAYS {
         let report = run_on(&machine(), &job(behaviour), &["hostile"]).0.expect("a report");
         assert_eq!(report.windows, plain.windows, "{behaviour}");

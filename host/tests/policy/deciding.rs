@@ -61,7 +61,8 @@ impl Evaluator for Fixed {
 }
 
 fn member(evaluator: &Arc<Fixed>) -> Member {
-    Member::new(Arc::clone(evaluator) as Arc<dyn Evaluator>).expect("it has no settings to tell")
+    let evaluator: Arc<dyn Evaluator> = evaluator.clone();
+    Member::new(evaluator).expect("it has no settings to tell")
 }
 
 fn policies(members: Vec<Member>) -> Policies {
@@ -173,9 +174,7 @@ fn an_operator_ejects_by_name() {
 fn a_new_version_is_tried_with_what_the_old_one_answered() {
     let old = Fixed::new("mine", Some(12));
     let policies = policies(vec![member(&old)]);
-    let reload = |version: &Arc<Fixed>| {
-        policies.reload("mine", Arc::clone(version) as Arc<dyn Evaluator>, &[], Timestamp(1))
-    };
+    let reload = |version: &Arc<Fixed>| policies.reload("mine", version.clone(), &[], Timestamp(1));
     decide(&policies, 0);
     let broken = Fixed::new("mine", None);
     assert!(matches!(
