@@ -34,6 +34,12 @@ const SIMULATION: &str = "simulation";
 const SIMULATION_STEPS: &str = "TCE_STEPS";
 const SIMULATION_STEPS_FULL: &str = "5000000";
 
+/// Components from seeds, and runs whose policy lies: how many there are in the full tier.
+const SMITH: &str = "test --release --workspace --test hostile smith";
+const SMITH_SEEDS: (&str, &str) = ("TCE_SMITH_SEEDS", "10000");
+const LYING: &str = "test --release --workspace --test lying";
+const LYING_RUNS: (&str, &str) = ("TCE_LYING_RUNS", "100000");
+
 const fn set(machine: Machine, release: Release, pages: Pages) -> Set {
     Set { machine, release, pages }
 }
@@ -92,6 +98,15 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
             cargo.env(SIMULATION_STEPS, SIMULATION_STEPS_FULL).current_dir(workspace.root());
             run::run(cargo.args(simulation.split(' ')))
         })?;
+        for (name, line, (setting, value)) in
+            [("forged components", SMITH, SMITH_SEEDS), ("lying policy", LYING, LYING_RUNS)]
+        {
+            steps.run(name, &format!("{setting}={value} cargo {line}"), || {
+                let mut cargo = run::cargo();
+                cargo.env(setting, value).current_dir(workspace.root());
+                run::run(cargo.args(line.split(' ')))
+            })?;
+        }
     }
     steps.run("powerpc64le build", "cargo xtask power", || power::build(workspace, cache))?;
     let reports = "cargo build --release --workspace --bin tce-reference && target/release/tce-reference target/lab/reference";

@@ -8,8 +8,10 @@ use wasmtime::{
 use super::{
     evaluator::{Broken, Evaluation, Evaluator, Identity, Log},
     interface::Export,
+    limits::{SETTING_BYTES_MAX, SETTINGS_MAX},
     load::{LoadError, LoadedPolicy},
     question::{Callee, Function, Question, Reply, Visitor},
+    shown,
     store::{self, State},
     wit::{Setting, SettingDescription, SettingProblem},
 };
@@ -106,13 +108,26 @@ impl Evaluator for LoadedPolicy {
     }
 
     fn describe_settings(&self) -> Result<Option<Vec<SettingDescription>>, Broken> {
-        self.exports.describe_settings.map(|at| self.ask_about_settings(at, ())).transpose()
+        let asked = self.exports.describe_settings.map(|at| self.ask_about_settings(at, ()));
+        let mut described: Option<Vec<SettingDescription>> = asked.transpose()?;
+        if let Some(all) = &mut described {
+            all.truncate(SETTINGS_MAX);
+            for SettingDescription { key, values, meaning, default } in all {
+                let texts = [key, values, meaning].into_iter().chain(default);
+                texts.for_each(|text| shown::sentence(text, SETTING_BYTES_MAX));
+            }
+        }
+        Ok(described)
     }
 
     fn validate_settings(&self, settings: &[Setting]) -> Result<Vec<SettingProblem>, Broken> {
         let asked =
             self.exports.validate_settings.map(|at| self.ask_about_settings(at, (settings,)));
-        Ok(asked.transpose()?.unwrap_or_default())
+        let mut problems: Vec<SettingProblem> = asked.transpose()?.unwrap_or_default();
+        for SettingProblem { key, detail } in &mut problems {
+            [key, detail].into_iter().for_each(|text| shown::sentence(text, SETTING_BYTES_MAX));
+        }
+        Ok(problems)
     }
 
     fn evaluate(&self, question: &Question) -> Evaluation {

@@ -3,12 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
-use wasmtime::{Config, Engine, WasmFeatures, component::Linker};
+use wasmtime::{Config, Engine, StoreContextMut, WasmFeatures, component::Linker};
 
 use super::{
     interface::{PACKAGE, spoken_version},
     limits::{MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
-    store::State,
+    store::{self, State},
     wit::Level,
 };
 
@@ -151,11 +151,14 @@ fn refused(error: &wasmtime::Error) -> RuntimeError {
 /// The only thing that a policy may import.
 fn provide_log(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut log = linker.instance(&format!("{PACKAGE}/log@{}", spoken_version()))?;
-    log.func_wrap("write", |mut store, (level, line): (Level, String)| {
-        let state: &mut State = store.data_mut();
-        state.note(level, line);
-        Ok(())
-    })
+    log.func_wrap(
+        "write",
+        |mut store: StoreContextMut<'_, State>, (level, line): (Level, String)| {
+            store::pay_for_line(&mut store, &line)?;
+            store.data_mut().note(level, line);
+            Ok(())
+        },
+    )
 }
 
 /// Compiles policies and holds what they share. One per process: policies of different runtimes do not mix.

@@ -9,6 +9,7 @@ use super::{
     limits::DETAIL_BYTES_MAX,
     load::Digest,
     question::{Answer, Ask, Function, Question},
+    shown,
     wit::{Level, Refusal, Setting, SettingDescription, SettingProblem},
 };
 
@@ -187,8 +188,9 @@ pub enum Broken {
         /// The limit.
         limit: usize,
     },
-    /// Its answer is not of the answer's type.
-    #[error("its answer cannot be read: {what}")]
+    /// Its answer is not of the answer's type, or what it gives on the way is not what the component model wants: the text
+    /// of a line, the place for a question.
+    #[error("what it hands over cannot be read: {what}")]
     Malformed {
         /// What is wrong with it.
         what: String,
@@ -276,11 +278,10 @@ impl Evaluation {
         Asked { result, fuel: self.fuel, log: self.log }
     }
 
-    /// Cuts a refusal's detail to what is kept of it.
+    /// Cuts a refusal's detail to what is kept of it, and to what may be shown.
     pub(super) fn with_short_detail(mut self) -> Self {
         if let Ok(Answer::Refused(refusal)) = &mut self.result {
-            let end = refusal.detail.floor_char_boundary(DETAIL_BYTES_MAX);
-            refusal.detail.truncate(end);
+            shown::sentence(&mut refusal.detail, DETAIL_BYTES_MAX);
         }
         self
     }

@@ -108,14 +108,9 @@ impl Exported {
         Some(Self { interface: Export::named(interface)?, version: version.parse().ok()? })
     }
 
-    /// Whether a host that was built with `host` speaks it: no earlier than what stays, of the same major version, and
-    /// of no later minor one, since that may say what the host does not know.
+    /// Whether a host that was built with `host` speaks it.
     pub(super) fn is_spoken_by(&self, host: &Version) -> bool {
-        let Version { major, minor, .. } = self.version;
-        self.version.pre.is_empty()
-            && self.version >= FIRST_TO_STAY
-            && major == host.major
-            && minor <= host.minor
+        is_spoken_by(&self.version, host)
     }
 
     /// The name of the export, as it stands in the component.
@@ -130,6 +125,15 @@ impl fmt::Display for Exported {
     }
 }
 
+/// Whether a host that was built with `host` speaks a version of the package: no earlier than what stays, of the same
+/// major version, and of no later minor one, since that may say what the host does not know.
+fn is_spoken_by(version: &Version, host: &Version) -> bool {
+    version.pre.is_empty()
+        && *version >= FIRST_TO_STAY
+        && version.major == host.major
+        && version.minor <= host.minor
+}
+
 /// What a component may import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Import {
@@ -140,9 +144,14 @@ pub(super) enum Import {
 }
 
 impl Import {
-    /// Reads the name of an import; `None` if it is none that a policy may have.
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        let (interface, _) = name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
+    /// Reads the name of an import; `None` if it is none that a policy may have, or one of a version that `host` does
+    /// not speak.
+    pub(super) fn parse(name: &str, host: &Version) -> Option<Self> {
+        let (interface, version) =
+            name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
+        if !is_spoken_by(&version.parse().ok()?, host) {
+            return None;
+        }
         match interface {
             "types" => Some(Self::Types),
             "log" => Some(Self::Log),
@@ -205,10 +214,19 @@ mod tests {
 
     #[test]
     fn only_types_and_the_log_may_be_imported() {
-        assert_eq!(Import::parse("tce:policy/types@0.2.0"), Some(Import::Types));
-        assert_eq!(Import::parse("tce:policy/log@0.2.0"), Some(Import::Log));
-        for other in ["tce:policy/page-selection@0.2.0", "wasi:io/types@0.2.0", "types"] {
-            assert_eq!(Import::parse(other), None, "{other}");
+        let host = Version::new(0, 2, 0);
+        assert_eq!(Import::parse("tce:policy/types@0.2.0", &host), Some(Import::Types));
+        assert_eq!(Import::parse("tce:policy/log@0.2.7", &host), Some(Import::Log));
+        for other in [
+            "tce:policy/page-selection@0.2.0",
+            "wasi:io/types@0.2.0",
+            "types",
+            "tce:policy/log@0.3.0",
+            "tce:policy/log@0.2.0-rc.1",
+            "tce:policy/types@7.0.0",
+            "tce:policy/log",
+        ] {
+            assert_eq!(Import::parse(other, &host), None, "{other}");
         }
     }
 }

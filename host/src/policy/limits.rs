@@ -4,6 +4,13 @@
 /// (JavaScript, Python) 12 to 19 MiB; compile time grows with it.
 pub const FILE_BYTES_MAX: u64 = 32 << 20;
 
+/// How deep components and core modules may lie in each other. What is built from a program has two or three levels.
+pub const NESTING_MAX: usize = 16;
+
+/// The components and core modules in a file, all together. A program and what `wit-component` puts around it have fewer
+/// than ten, an interpreter with its libraries some tens.
+pub const PARTS_MAX: usize = 256;
+
 /// Fuel of one decision, about one unit an instruction. The reference policy burns less than a hundredth of it on
 /// ordinary questions, an interpreted one a tenth; burning all of it takes some 20 ms in Pulley on x86_64.
 pub const FUEL_MAX: u64 = 10_000_000;
@@ -32,6 +39,15 @@ pub const LOG_LINES_MAX: usize = 32;
 
 /// Bytes that are kept of one such line, as the WIT promises.
 pub const LOG_LINE_BYTES_MAX: usize = 1_000;
+
+/// Fuel that a line costs which a policy notes, beside one for each of its bytes: what the host does with it.
+pub const LOG_LINE_FUEL: u64 = 100;
+
+/// Settings that are kept of those a policy describes, as the WIT promises.
+pub const SETTINGS_MAX: usize = 64;
+
+/// Bytes that are kept of each text in which a policy tells of a setting.
+pub const SETTING_BYTES_MAX: usize = 1_000;
 
 /// The stack of WebAssembly code. A property of the engine, not of a policy; on Pulley it is allocated for each store.
 pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;

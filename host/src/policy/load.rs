@@ -16,6 +16,7 @@ use super::{
     interface::{Export, Exported, Interface, PACKAGE, spoken_version},
     limits::Limits,
     question::Function,
+    shown,
     store::State,
 };
 
@@ -93,6 +94,13 @@ pub enum LoadError {
     /// It compiles, and breaks before it can be asked anything.
     #[error("it does not start: {0}")]
     DoesNotStart(Broken),
+}
+
+/// An import by a name of ours that is something else inside.
+fn other_import(error: &wasmtime::Error) -> LoadError {
+    let what = format!("{error:#}");
+    let what = what.strip_prefix("component imports ").unwrap_or(&what);
+    LoadError::Imports { names: vec![shown::ascii(what)] }
 }
 
 fn list(names: &[String]) -> String {
@@ -219,13 +227,13 @@ impl LoadedPolicy {
             return Err(LoadError::TooLarge { limit: limits.file_bytes });
         }
         let interfaces = inspect(bytes)?;
-        let compile = |error: wasmtime::Error| LoadError::Compile { what: format!("{error:#}") };
+        let compile = |error: wasmtime::Error| LoadError::Compile {
+            what: shown::ascii(&format!("{error:#}")),
+        };
         let component = Component::from_binary(runtime.engine(), bytes).map_err(compile)?;
         // The only imports that came this far are types and the log. If more than that is in them, it has no provider.
-        let pre = runtime
-            .linker()
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError::Imports { names: vec![format!("{error:#}")] })?;
+        let pre =
+            runtime.linker().instantiate_pre(&component).map_err(|error| other_import(&error))?;
         let exports = Exports::find(&interfaces, &component);
         let digest = Digest::of(bytes);
         let identity = Identity { name: name.to_owned(), sha256: Some(digest) };

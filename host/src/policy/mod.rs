@@ -22,6 +22,7 @@ mod interface;
 pub mod limits;
 mod load;
 mod question;
+mod shown;
 mod store;
 pub mod wit;
 

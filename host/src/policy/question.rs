@@ -50,12 +50,15 @@ pub trait Ask: Clone + Sized {
     /// The question, as one among all.
     fn into_question(self) -> Question;
 
-    /// The answer to such a question; `None` if it answers another.
+    /// The answer to such a question; `None` if it answers another, or is a no where there can be none.
     fn given(answer: Answer) -> Option<Result<Self::Given, Refusal>>;
 }
 
 /// What a component's function returns.
 pub(super) trait Reply: Lift + 'static {
+    /// Whether it can be a no.
+    const MAY_REFUSE: bool;
+
     fn answer(self) -> Answer;
 }
 
@@ -63,6 +66,8 @@ macro_rules! replies {
     ($($given:ty: $case:ident;)+) => {
         $(
             impl Reply for Result<$given, Refusal> {
+                const MAY_REFUSE: bool = true;
+
                 fn answer(self) -> Answer {
                     self.map_or_else(Answer::Refused, Answer::$case)
                 }
@@ -79,6 +84,8 @@ replies! {
 }
 
 impl Reply for Vec<LeaseId> {
+    const MAY_REFUSE: bool = false;
+
     fn answer(self) -> Answer {
         Answer::Leases(self)
     }
@@ -175,7 +182,7 @@ macro_rules! questions {
                 fn given(answer: Answer) -> Option<Result<$given, Refusal>> {
                     match answer {
                         Answer::$answer(given) => Some(Ok(given)),
-                        Answer::Refused(refusal) => Some(Err(refusal)),
+                        Answer::Refused(refusal) if <$reply as Reply>::MAY_REFUSE => Some(Err(refusal)),
                         _ => None,
                     }
                 }

@@ -1,11 +1,12 @@
 //! One decision's sandbox: a fresh store with every limit set, and what its errors mean.
 
 use thiserror::Error;
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, Trap};
 
 use super::{
     evaluator::{Broken, Line, Log},
-    limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limits, WASM_STACK_BYTES_MAX},
+    limits::{LOG_LINE_BYTES_MAX, LOG_LINE_FUEL, LOG_LINES_MAX, Limits, WASM_STACK_BYTES_MAX},
+    shown,
     wit::Level,
 };
 
@@ -26,7 +27,7 @@ impl State {
             self.log.dropped = self.log.dropped.saturating_add(1);
             return;
         }
-        text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        shown::sentence(&mut text, LOG_LINE_BYTES_MAX);
         self.log.lines.push(Line { level: level.into(), text });
     }
 
@@ -97,10 +98,23 @@ impl ResourceLimiter for State {
     }
 }
 
+/// Takes the fuel for a line. Without it a policy would make the host read gigabytes with what a loop burns.
+pub(super) fn pay_for_line(
+    store: &mut StoreContextMut<'_, State>,
+    line: &str,
+) -> wasmtime::Result<()> {
+    let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+    let left = store.get_fuel()?.checked_sub(bytes.saturating_add(LOG_LINE_FUEL));
+    store.set_fuel(left.unwrap_or(0))?;
+    left.map(|_| ()).ok_or_else(|| Trap::OutOfFuel.into())
+}
+
 /// What an error of a call means.
 pub(super) fn broken(error: &wasmtime::Error, limits: &Limits) -> Broken {
-    if let Some(Reached::Memory(limit)) = error.downcast_ref() {
-        return Broken::OutOfMemory { limit: *limit };
+    match error.downcast_ref() {
+        Some(Reached::Memory(limit)) => return Broken::OutOfMemory { limit: *limit },
+        Some(table @ Reached::Table(_)) => return Broken::Trap { what: table.to_string() },
+        None => {}
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Broken::OutOfFuel { budget: limits.fuel },
@@ -118,6 +132,9 @@ pub(super) fn broken(error: &wasmtime::Error, limits: &Limits) -> Broken {
 
 /// What an error of an instantiation means.
 pub(super) fn broken_at_start(error: &wasmtime::Error, limits: &Limits) -> Broken {
+    if let Some(table @ Reached::Table(_)) = error.downcast_ref() {
+        return Broken::Instantiation { what: table.to_string() };
+    }
     match broken(error, limits) {
         Broken::Malformed { what } => Broken::Instantiation { what },
         named => named,

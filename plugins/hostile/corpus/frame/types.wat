@@ -1,0 +1,71 @@
+    ;; The types of `page-selection` and of `settings`, as wit/types.wit has them. Every record has to have a name outside.
+    (type $setting-type (record (field "key" string) (field "value" string)))
+    (export $setting "setting" (type $setting-type))
+    (type $hint-type (record (field "key" string) (field "value" string)))
+    (export $hint "hint" (type $hint-type))
+    (type $platform-type (enum "powernv" "pseries"))
+    (export $platform "platform" (type $platform-type))
+    (type $access-type (enum "read" "write" "read-write"))
+    (export $access "access" (type $access-type))
+    (type $reserved-range-type
+      (record (field "start" u64) (field "size" u64) (field "what" string)))
+    (export $reserved-range "reserved-range" (type $reserved-range-type))
+    (type $slot-use-type (enum "free" "default-window" "taken"))
+    (export $slot-use "slot-use" (type $slot-use-type))
+    (type $slot-facts-type
+      (record (field "slot" u8) (field "start" u64) (field "holds" $slot-use)))
+    (export $slot-facts "slot-facts" (type $slot-facts-type))
+    (type $locked-memory-type (record (field "limit" (option u64)) (field "charged" u64)))
+    (export $locked-memory "locked-memory" (type $locked-memory-type))
+    (type $container-facts-type
+      (record
+        (field "platform" $platform)
+        (field "system-page" u8)
+        (field "page-shifts" (list u8))
+        (field "slots" (list $slot-facts))
+        (field "levels-max" u8)
+        (field "reserved-ranges" (list $reserved-range))
+        (field "locked-memory" $locked-memory)
+        (field "groups" (list u32))
+        (field "hints" (list $hint))))
+    (export $container-facts "container-facts" (type $container-facts-type))
+    (type $region-type
+      (record
+        (field "id" u32)
+        (field "name" string)
+        (field "size" u64)
+        (field "backing" u8)
+        (field "granule" u8)
+        (field "access" $access)
+        (field "at" (option u64))
+        (field "hints" (list $hint))))
+    (export $region "region" (type $region-type))
+    (type $iova-choice-type (enum "holder" "engine"))
+    (export $iova-choice "iova-choice" (type $iova-choice-type))
+    (type $demand-type
+      (record
+        (field "regions" (list $region))
+        (field "growth" u64)
+        (field "device-mask" u64)
+        (field "iova-choice" $iova-choice)
+        (field "hints" (list $hint))))
+    (export $demand "demand" (type $demand-type))
+    (type $page-question-type
+      (record (field "facts" $container-facts) (field "demand" $demand) (field "settings" (list $setting))))
+    (export $page-question "page-question" (type $page-question-type))
+    (type $page-choice-type (record (field "page" u8) (field "regions" (list u32))))
+    (export $page-choice "page-choice" (type $page-choice-type))
+    (type $refusal-reason-type
+      (enum "page-size" "window" "memory" "quota" "settings" "other"))
+    (export $refusal-reason "refusal-reason" (type $refusal-reason-type))
+    (type $refusal-type (record (field "reason" $refusal-reason) (field "detail" string)))
+    (export $refusal "refusal" (type $refusal-type))
+    (type $setting-description-type
+      (record
+        (field "key" string)
+        (field "values" string)
+        (field "meaning" string)
+        (field "default" (option string))))
+    (export $setting-description "setting-description" (type $setting-description-type))
+    (type $setting-problem-type (record (field "key" string) (field "detail" string)))
+    (export $setting-problem "setting-problem" (type $setting-problem-type))

@@ -1,0 +1,12 @@
+;; Calls itself without end while it takes the question.
+(core module $policy
+  (memory (export "memory") 2)
+  ;; ok([{ page: 16, regions: [1, 2] }])
+  (data (i32.const 16) "\00\00\00\00\20\00\00\00\01\00\00\00")
+  (data (i32.const 32) "\10\00\00\00\2c\00\00\00\02\00\00\00" "\01\00\00\00\02\00\00\00")
+  (func $deeper (param i32 i32 i32 i32) (result i32)
+    (i32.add (i32.const 1)
+      (call $deeper (local.get 0) (local.get 1) (local.get 2) (local.get 3))))
+  (export "realloc" (func $deeper))
+  (func (export "select-pages") (param i32) (result i32) (i32.const 16))
+  (func (export "post") (param i32)))

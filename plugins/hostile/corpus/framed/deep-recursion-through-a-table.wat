@@ -1,0 +1,18 @@
+;; Two functions that call each other through a table, without end.
+(core module $policy
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 4096))
+  (type $deeper (func (param i32) (result i32)))
+  (table 2 funcref)
+  (elem (i32.const 0) $one $other)
+  (func $one (type $deeper)
+    (i32.add (i32.const 1) (call_indirect (type $deeper) (local.get 0) (i32.const 1))))
+  (func $other (type $deeper)
+    (i32.add (i32.const 1) (call_indirect (type $deeper) (local.get 0) (i32.const 0))))
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get 3))))
+  (func (export "select-pages") (param i32) (result i32)
+    (call $one (local.get 0)))
+  (func (export "post") (param i32)))

@@ -1,0 +1,20 @@
+;; Answers with 4,000 choices, each of which has the same list of 4,000 regions: little memory, much to take.
+(core module $policy
+  (memory (export "memory") 4)
+  (global $free (mut i32) (i32.const 4096))
+  (data (i32.const 16) "\00\00\00\00\00\00\01\00\a0\0f\00\00")
+  (func $start (local $at i32)
+    (local.set $at (i32.const 65536))
+    (loop $again
+      (i32.store8 (local.get $at) (i32.const 16))
+      (i32.store offset=4 (local.get $at) (i32.const 131072))
+      (i32.store offset=8 (local.get $at) (i32.const 4000))
+      (local.set $at (i32.add (local.get $at) (i32.const 12)))
+      (br_if $again (i32.lt_u (local.get $at) (i32.const 113536)))))
+  (start $start)
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get 3))))
+  (func (export "select-pages") (param i32) (result i32) (i32.const 16))
+  (func (export "post") (param i32)))

@@ -1,0 +1,12 @@
+;; Refuses with a text that clears the screen of whoever prints it as it is. It is an answer.
+(core module $policy
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 4096))
+  (data (i32.const 16) "\01\00\00\00\05\00\00\00\40\00\00\00\0c\00\00\00")
+  (data (i32.const 64) "\1b\5b\32\4a\1b\5b\48\66\69\6e\65\21")
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get 3))))
+  (func (export "select-pages") (param i32) (result i32) (i32.const 16))
+  (func (export "post") (param i32)))

@@ -1,0 +1,12 @@
+;; Refuses with a text that writes a slash in two bytes.
+(core module $policy
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 4096))
+  (data (i32.const 16) "\01\00\00\00\05\00\00\00\40\00\00\00\02\00\00\00")
+  (data (i32.const 64) "\c0\af")
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get 3))))
+  (func (export "select-pages") (param i32) (result i32) (i32.const 16))
+  (func (export "post") (param i32)))
