@@ -26,6 +26,10 @@ use crate::{
 /// The most TCEs of one call. A call cannot be interrupted, so this bounds how long one takes.
 pub const CALL_TCES_MAX: u64 = 1 << 20;
 
+/// The most calls that room is made for before it is known how many there are: those of a usual batch. Past that the list
+/// grows as it fills, since wishes may join into few calls.
+const CALLS_RESERVED_MAX: usize = 512;
+
 /// What a planned call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -83,6 +87,7 @@ pub fn plan(table: &Table, wishes: &[Wish]) -> Plan {
 /// A plan of calls of at most so many TCEs.
 fn plan_calls_of(table: &Table, wishes: &[Wish], tces_max: u64) -> Plan {
     let mut planner = Planner::new(table, tces_max);
+    planner.plan.calls.reserve(wishes.len().min(CALLS_RESERVED_MAX));
     for together in wishes.chunks(TOGETHER_MAX) {
         for (wish, word) in together.iter().zip(table.words_at(together)) {
             if wish.end - wish.first == 1 {

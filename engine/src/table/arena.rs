@@ -15,18 +15,15 @@ const CHUNK_BLOCKS: usize = 1 << CHUNK_SHIFT;
 
 pub(super) type Block = [Word; BLOCK_WORDS];
 
-#[derive(Debug)]
-struct Chunk {
-    /// Absent while no block of it is used.
-    blocks: Option<Box<[Block; CHUNK_BLOCKS]>>,
-    /// A bit for each block that is not used.
-    free: u32,
-}
+type Chunk = Box<[Block; CHUNK_BLOCKS]>;
 
 /// The blocks of a table. A number is only good for the arena it came from, until it is given back.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
-    chunks: Vec<Chunk>,
+    /// Absent while no block of it is used. Every look at a block goes through this list, so nothing else is in it.
+    chunks: Vec<Option<Chunk>>,
+    /// For each chunk a bit for each of its blocks that is not used.
+    free: Vec<u32>,
     /// The chunks that have free blocks.
     open: Vec<u32>,
     live_chunks: usize,
@@ -36,7 +33,13 @@ pub(super) struct Arena {
 
 impl Arena {
     pub(super) const fn new() -> Self {
-        Self { chunks: Vec::new(), open: Vec::new(), live_chunks: 0, given_back: 0 }
+        Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            open: Vec::new(),
+            live_chunks: 0,
+            given_back: 0,
+        }
     }
 
     /// A block that says the same as one word did: nothing, or a target that each of its words continues by `tces`.
@@ -52,14 +55,15 @@ impl Arena {
 
     fn take(&mut self) -> BlockNumber {
         let chunk = self.open.last().copied().unwrap_or_else(|| self.add_chunk());
-        let place = &mut self.chunks[index(chunk)];
-        if place.blocks.is_none() {
-            place.blocks = Some(new_blocks());
+        let blocks = &mut self.chunks[index(chunk)];
+        if blocks.is_none() {
+            *blocks = Some(new_chunk());
             self.live_chunks += 1;
         }
-        let block = place.free.trailing_zeros();
-        place.free &= place.free - 1;
-        if place.free == 0 {
+        let free = &mut self.free[index(chunk)];
+        let block = free.trailing_zeros();
+        *free &= *free - 1;
+        if *free == 0 {
             self.open.pop();
         }
         BlockNumber(chunk << CHUNK_SHIFT | block)
@@ -69,7 +73,8 @@ impl Arena {
         let number = u32::try_from(self.chunks.len()).ok();
         let number = number.filter(|number| number >> (u32::BITS - CHUNK_SHIFT) == 0);
         let number = number.expect("a table of 2 TiB has long been too large for its machine");
-        self.chunks.push(Chunk { blocks: None, free: u32::MAX });
+        self.chunks.push(None);
+        self.free.push(u32::MAX);
         self.open.push(number);
         number
     }
@@ -78,13 +83,13 @@ impl Arena {
     pub(super) fn give_back(&mut self, BlockNumber(number): BlockNumber) {
         self.given_back += 1;
         let chunk = number >> CHUNK_SHIFT;
-        let place = &mut self.chunks[index(chunk)];
-        if place.free == 0 {
+        let free = &mut self.free[index(chunk)];
+        if *free == 0 {
             self.open.push(chunk);
         }
-        place.free |= 1 << (number & ((1 << CHUNK_SHIFT) - 1));
-        if place.free == u32::MAX {
-            place.blocks = None;
+        *free |= 1 << (number & ((1 << CHUNK_SHIFT) - 1));
+        if *free == u32::MAX {
+            self.chunks[index(chunk)] = None;
             self.live_chunks -= 1;
         }
         if self.live_chunks == 0 {
@@ -99,27 +104,28 @@ impl Arena {
 
     #[inline]
     pub(super) fn block(&self, BlockNumber(number): BlockNumber) -> &Block {
-        let blocks = self.chunks[index(number >> CHUNK_SHIFT)].blocks.as_ref();
-        &blocks.expect("a block is used")[index(number) % CHUNK_BLOCKS]
+        let chunk = self.chunks[index(number >> CHUNK_SHIFT)].as_ref();
+        &chunk.expect("a block is used")[index(number) % CHUNK_BLOCKS]
     }
 
     #[inline]
     pub(super) fn block_mut(&mut self, BlockNumber(number): BlockNumber) -> &mut Block {
-        let blocks = self.chunks[index(number >> CHUNK_SHIFT)].blocks.as_mut();
-        &mut blocks.expect("a block is used")[index(number) % CHUNK_BLOCKS]
+        let chunk = self.chunks[index(number >> CHUNK_SHIFT)].as_mut();
+        &mut chunk.expect("a block is used")[index(number) % CHUNK_BLOCKS]
     }
 
     #[cfg(test)]
     pub(super) fn blocks_used(&self) -> usize {
-        let free = |chunk: &Chunk| usize::try_from(chunk.free.count_ones()).expect("32 at most");
-        self.chunks.iter().map(|chunk| CHUNK_BLOCKS - free(chunk)).sum()
+        let blocks = |free: &u32| usize::try_from(free.count_zeros()).expect("32 at most");
+        self.free.iter().map(blocks).sum()
     }
 
     /// What is allocated.
     pub(super) fn bytes(&self) -> Bytes {
         let chunks = super::bytes_of::<[Block; CHUNK_BLOCKS]>(self.live_chunks);
-        let lists = super::bytes_of::<Chunk>(self.chunks.capacity());
-        chunks.saturating_add(lists).saturating_add(super::bytes_of::<u32>(self.open.capacity()))
+        let list = super::bytes_of::<Option<Chunk>>(self.chunks.capacity());
+        let numbers = super::bytes_of::<u32>(self.free.capacity() + self.open.capacity());
+        chunks.saturating_add(list).saturating_add(numbers)
     }
 }
 
@@ -129,7 +135,7 @@ fn index(number: u32) -> usize {
 }
 
 /// On the heap from the start: as a value it would go over the stack.
-fn new_blocks() -> Box<[Block; CHUNK_BLOCKS]> {
+fn new_chunk() -> Chunk {
     let blocks = vec![[Word::NOTHING; BLOCK_WORDS]; CHUNK_BLOCKS].into_boxed_slice();
     let Ok(blocks) = blocks.try_into() else { unreachable!("it has this length") };
     blocks
