@@ -126,12 +126,12 @@ pub enum LoanRefusal {
     BusTaken(Liobn),
     /// The limit would not hold the guest's table.
     #[error(
-        "the guest's table takes {needed} of locked memory and {charged} are taken already, but the limit is {limit}"
+        "the guest's table takes {needed} of locked memory and {charged} are taken or promised already, but the limit is {limit}"
     )]
     LockedMemory {
         /// What it charges.
         needed: Bytes,
-        /// What is charged.
+        /// What is charged, or will be at a window's first use.
         charged: Bytes,
         /// The limit.
         limit: Bytes,

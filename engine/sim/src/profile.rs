@@ -55,6 +55,15 @@ pub enum MmioHole {
     Swallowed,
 }
 
+/// Where DMA behind the end of a window's table leads, on powernv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BehindTable {
+    /// Around to the table's start: the emulated host bridge looks at no more address bits than the table has.
+    WrapsAround,
+    /// Nowhere: there is no TCE.
+    Nowhere,
+}
+
 /// What a `MAP_DMA` of no bytes does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmptyMap {
@@ -111,6 +120,8 @@ pub struct Profile {
     pub dma_error: DmaError,
     /// What becomes of DMA to 32-bit MMIO addresses.
     pub mmio_hole: MmioHole,
+    /// Where DMA behind a table's end leads.
+    pub behind_table: BehindTable,
     /// What an empty map does.
     pub empty_map: EmptyMap,
     /// Whether there is KVM.
@@ -175,6 +186,7 @@ impl Profile {
             eeh: Eeh::Enabled,
             dma_error: DmaError::Dropped,
             mmio_hole: MmioHole::Translated,
+            behind_table: BehindTable::WrapsAround,
             empty_map: EmptyMap::Succeeds,
             kvm: Kvm::Available,
             locked_limit: None,

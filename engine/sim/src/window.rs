@@ -53,6 +53,12 @@ impl Window {
         (index < self.table.entries()).then_some(index)
     }
 
+    /// The index that a host bridge finds which looks at as many bits of an address as the table's levels have.
+    pub(crate) fn wrapped_index_of(&self, iova: Iova) -> u64 {
+        let index = iova.raw() >> self.page_shift.raw();
+        index & 1_u64.checked_shl(self.levels.index_bits()).map_or(u64::MAX, |end| end - 1)
+    }
+
     /// The address of a TCE of the window.
     pub(crate) fn iova_of(&self, index: u64) -> Iova {
         Iova::new(self.start.raw().wrapping_add(index << self.page_shift.raw()))

@@ -207,6 +207,12 @@ impl Backend {
         shape.map_or(Bytes::ZERO, |shape| shape.charge)
     }
 
+    /// What an open window is still to charge: the default one, at its first use.
+    pub(super) fn charge_to_come(&self) -> Bytes {
+        let is_to_come = self.windows().any(|state| state.made == Made::AtFirstUse);
+        if is_to_come { self.default_charge() } else { Bytes::ZERO }
+    }
+
     /// How many TCEs may point into a region although the table does not say so.
     pub(super) fn suspect_tces(&self, region: RegionId) -> u64 {
         let quarantines = self.windows().flat_map(|state| &state.quarantines);

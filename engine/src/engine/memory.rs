@@ -76,11 +76,17 @@ impl<K: Kernel> Engine<K> {
 
     fn check_limit(&mut self, needed: Bytes) -> Result<(), Error> {
         let Some(limit) = self.backend()?.facts.locked_limit else { return Ok(()) };
-        let charged = self.calls.locked()?.locked;
+        let charged = self.spoken_for()?;
         if charged.saturating_add(needed) > limit {
             return Err(RegionRefusal::LockedMemory { needed, charged, limit }.into());
         }
         Ok(())
+    }
+
+    /// What is charged by now, or will be without anybody asking again.
+    pub(super) fn spoken_for(&mut self) -> Result<Bytes, Error> {
+        let to_come = self.backend()?.charge_to_come();
+        Ok(self.calls.locked()?.locked.saturating_add(to_come))
     }
 
     /// Registers the next piece.

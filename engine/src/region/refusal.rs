@@ -54,7 +54,7 @@ pub enum RegionRefusal {
     LockedMemory {
         /// What the calls would charge.
         needed: Bytes,
-        /// What is charged.
+        /// What is charged, or will be at a window's first use.
         charged: Bytes,
         /// The limit.
         limit: Bytes,

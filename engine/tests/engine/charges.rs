@@ -183,3 +183,18 @@ fn a_limit_that_would_not_hold_is_refused_before_the_call() {
     assert_agreement(&bench.machine, &bench.engine);
     bench.close();
 }
+
+#[test]
+fn a_default_window_in_use_has_its_charge_kept_for_it() {
+    let limit = Bytes::mib(9);
+    let mut bench = Bench::new(Profile::powernv9().with_locked_limit(limit));
+    let window = bench.default_window();
+    let memory = bench.memory(Bytes::mib(2), tce_engine::machine::Backing::Anonymous);
+    let (needed, charged) = (memory.size, Bytes::mib(8));
+    let refused = RegionRefusal::LockedMemory { needed, charged, limit };
+    assert_eq!(bench.engine.register(memory, K4), Err(Error::Region(refused)));
+    let tenant = bench.tenant(window, Bytes::kib(64));
+    bench.apply(&tenant, &[tenant.map(0, 4, 0)]);
+    assert_agreement(&bench.machine, &bench.engine);
+    bench.close();
+}

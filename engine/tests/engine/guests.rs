@@ -3,10 +3,10 @@
 use tce_engine::{
     ChargeSubject, Error, LeaseRequest,
     access::Access,
-    addr::{Bytes, GuestAddress, Iova, PageShift},
+    addr::{Bytes, GuestAddress, Iova, PageShift, Pages},
     errno::Errno,
     facts::Slot,
-    guest::{LoanRefusal, LoanRequest},
+    guest::{LoanRefusal, LoanRequest, guest_table_charge},
     kernel::{GroupNumber, Kernel, MemoryRange, VmFd},
     lease::{EndCause, LeaseId, LeaseRefusal, LeaseState, News, Quota},
     machine::{HypercallExit, HypercallRegisters, Machine},
@@ -14,7 +14,7 @@ use tce_engine::{
     region::{RegionId, RegionRefusal},
     window::WindowId,
 };
-use tce_sim::{Fault, Operation};
+use tce_sim::{Fault, Operation, Profile};
 
 use crate::{
     bench::{Bench, HIGH, K4, K64, NOW, Tenant, assert_nothing_left, request},
@@ -434,6 +434,31 @@ fn nothing_is_lent_before_memory_is_registered() {
     bench.region(SIZE);
     bench.engine.lend(lease, &loan(7, K4)).expect("there is memory");
     bench.engine.take_back(lease).expect("nothing fails");
+    bench.machine.kernel().close(vm.fd()).expect("it is open");
+    bench.close();
+}
+
+#[test]
+fn a_guest_s_table_that_the_limit_would_not_hold_is_refused_before_the_call() {
+    let limit = Bytes::mib(9);
+    let mut bench = Bench::new(Profile::powernv9().with_locked_limit(limit));
+    let vm = bench.machine.kernel().create_vm().expect("there is KVM");
+    let window = bench.window(Slot::Zero, K4, Bytes::gib(2));
+    bench.region(Bytes::kib(64));
+    bench.engine.link_guest(vm).expect("it has no link");
+    let whole = bench.try_lease(request(window, Bytes::gib(2))).expect("there is room");
+    let calls = bench.calls();
+    let refused = bench.engine.lend(whole, &loan(7, K4)).map(|_| ());
+    let needed = guest_table_charge(Pages::new(1 << 19), K4).expect("it has a charge");
+    let locked = bench.engine.locked().expect("it can be read").locked;
+    let charged = locked.saturating_add(Bytes::mib(8));
+    let refusal = LoanRefusal::LockedMemory { needed, charged, limit };
+    assert_eq!(refused, Err(Error::Loan(refusal)));
+    assert_eq!(bench.calls(), calls);
+    bench.engine.revoke(whole).expect("nothing fails");
+    let part = bench.try_lease(request(window, Bytes::mib(64))).expect("there is room");
+    bench.engine.lend(part, &loan(7, K4)).expect("there is room for its table");
+    bench.engine.take_back(part).expect("nothing fails");
     bench.machine.kernel().close(vm.fd()).expect("it is open");
     bench.close();
 }

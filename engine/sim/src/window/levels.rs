@@ -26,6 +26,11 @@ impl Levels {
         self.count
     }
 
+    /// Bits of an address that choose a TCE, those of all levels together.
+    pub(crate) const fn index_bits(&self) -> u32 {
+        self.lowest_shift.saturating_mul(if self.is_flat() { 1 } else { self.count })
+    }
+
     /// Whether every TCE has its place from the start.
     const fn is_flat(&self) -> bool {
         self.count <= 1

@@ -12,13 +12,15 @@ use crate::{
     eeh::PeState,
     group::GroupId,
     process::MmId,
-    profile::{DmaError, MmioHole},
+    profile::{BehindTable, DmaError, MmioHole},
     window::{Entry, Window},
 };
 
 /// On powernv, the address bit that chooses the window (`pnv_pci_ioda2_setup_dma_pe`: "TVE #1 is selected by PCI
 /// address bit 59").
 const TVE_BIT: u32 = 59;
+/// Bits of an address that is DMA; with higher ones it is a message or an error (PHB4: "TVE select").
+const DMA_BITS: u32 = 60;
 /// End of the 32-bit address space.
 const END_OF_32_BITS: u64 = 1 << 32;
 
@@ -93,11 +95,24 @@ impl World {
         }
         let container = self.groups.get(&id)?.container?;
         let backend = self.containers.get(&container)?.backend.as_ref()?;
-        let (_, window) = backend.windows().find(|(slot, window)| {
-            self.selects(*slot, iova) && window.index_of(Iova::new(iova)).is_some()
+        let (window, index) = backend.windows().find_map(|(slot, window)| {
+            let index = self.index(window, Iova::new(iova)).filter(|_| self.selects(slot, iova))?;
+            Some((window, index))
         })?;
-        let entry = window.table.get(window.index_of(Iova::new(iova))?)?;
+        let entry = window.table.get(index)?;
         allows(entry, direction).then(|| behind(window, entry, iova))
+    }
+
+    /// Which TCE of a window the hardware takes for an address.
+    fn index(&self, window: &Window, iova: Iova) -> Option<u64> {
+        match (self.profile.platform, self.profile.behind_table) {
+            (Platform::Powernv, BehindTable::WrapsAround) => {
+                (iova.raw() >> DMA_BITS == 0).then(|| window.wrapped_index_of(iova))
+            }
+            (Platform::Powernv, BehindTable::Nowhere) | (Platform::Pseries, _) => {
+                window.index_of(iova)
+            }
+        }
     }
 
     /// Whether the hardware looks at this slot for this address. A partition's firmware goes by ranges.

@@ -8,7 +8,7 @@ use tce_engine::{
 };
 use tce_sim::{
     PeState, Profile,
-    profile::{Eeh, MmioHole},
+    profile::{BehindTable, Eeh, MmioHole},
 };
 
 use crate::bench::{Bench, HIGH, OK, part};
@@ -195,6 +195,25 @@ fn the_mmio_hole_lets_through_or_swallows_as_the_profile_says() {
         assert_eq!(lab.travels(memory, 0xc000_0000, 0xc000_8000, b"hole"), arrives);
         assert_eq!(lab.bench.map(1 << 32, memory), OK);
         assert!(lab.travels(memory, 1 << 32, (1 << 32) + 0x8000, b"above"));
+    }
+}
+
+#[test]
+fn behind_the_end_of_a_table_the_emulated_bridge_starts_again_at_its_beginning() {
+    // One level for 2^19 TCEs, two of 2^10 each for as many, and a window that fills no page of TCEs.
+    for (window, levels, table) in [(31, 1, 31), (31, 2, 32), (17, 1, 21)] {
+        for (behind, arrives) in [(BehindTable::WrapsAround, true), (BehindTable::Nowhere, false)] {
+            let mut lab = Lab::new(Profile { behind_table: behind, ..Profile::powernv9() });
+            let memory = lab.bench.registered(Bytes::kib(64), Backing::Anonymous);
+            assert_eq!(lab.bench.remove(0), OK);
+            assert_eq!(lab.bench.create(Bytes::new(1 << window), 12, levels).out.raw(), 0);
+            assert_eq!(lab.bench.map(0, memory), OK);
+            assert_eq!(lab.travels(memory, 1 << table, 0x8000, b"around"), arrives);
+            let (other_slot, no_dma) = (1 << 59, 1 << 60);
+            assert!(!lab.travels(memory, other_slot, 0x8000, b"the other window's"));
+            assert!(!lab.travels(memory, no_dma, 0x8000, b"no DMA"));
+            assert!(!lab.travels(memory, 1 << (table - 1), 0x8000, b"no TCE"));
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
     fn check_table_limit(&mut self, call: GuestTableCall) -> Result<(), Error> {
         let (needed, limit) = (self.table_charge(call), self.backend()?.facts.locked_limit);
         let Some(limit) = limit else { return Ok(()) };
-        let charged = self.calls.locked()?.locked;
+        let charged = self.spoken_for()?;
         if charged.saturating_add(needed) > limit {
             return Err(LoanRefusal::LockedMemory { needed, charged, limit }.into());
         }

@@ -154,7 +154,10 @@ fn is_failed(attached: &Result<(), Error>, errno: Errno) -> Result<()> {
 }
 
 /// A fresh container with a group and our backend.
-fn join<K: Kernel>(kernel: &mut K, group: GroupNumber) -> Result<(ContainerFd, GroupFd)> {
+pub(super) fn join<K: Kernel>(
+    kernel: &mut K,
+    group: GroupNumber,
+) -> Result<(ContainerFd, GroupFd)> {
     let container = kernel.open_container().map_err(failed("the container"))?;
     let group = kernel.open_group(group).map_err(failed("the group"))?;
     done("SET_CONTAINER", kernel.set_container(group, container))?;

@@ -5,6 +5,7 @@
 mod engine;
 mod groups;
 mod kvm;
+mod unregistered;
 
 use anyhow::{Context, Result, ensure};
 use tce_engine::{
@@ -91,5 +92,7 @@ pub fn every_loan_that_is_refused_has_its_reason<M: Machine>(machine: &mut M) ->
     for rule in Rule::ALL {
         guest.shows_why(rule).with_context(|| format!("KVM itself: {rule:?}"))?;
     }
-    guest.close()
+    guest.close()?;
+    unregistered::the_engine_waits_for_memory(machine).context("the engine: memory first")?;
+    unregistered::the_kernel_does_not(machine).context("KVM itself: memory first")
 }
