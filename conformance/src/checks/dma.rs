@@ -10,8 +10,8 @@ use super::{
     groups::DETACH_CLEARS,
     script::{BLOCK, OK, fails, sees},
     steps::{
-        C0, D0, D1, G1, READ, READ_WRITE, WRITE, allocate, at, in_block, join, leave, map,
-        map_with, open, register, unmap,
+        C0, D0, D1, G1, READ, READ_WRITE, WRITE, allocate, at, create, in_block, join, leave, map,
+        map_with, open, register, remove, unmap,
     },
 };
 use crate::step::{Backing, Place, Step};
@@ -71,6 +71,33 @@ pub(super) const CHECKS: &[Check] = &[
                 .expect(copy(0, FROM, HOLE, TARGET), sees(mark(1, 0)))
                 .expect(map_with(C0, READ, TARGET, TO, 0x1000), OK)
                 .expect(copy(0, FROM, TO, TARGET), sees(mark(1, 0)))
+        },
+    },
+    Check {
+        name: "device-wraps-around-behind-a-table",
+        topic: Topic::Dma,
+        title: "Behind the end of a table a device reaches the table's start again",
+        asserts: "In a window as large as its table, an address behind the end leads where the \
+                  same one without the bits above the table's leads, for reading and writing; \
+                  with two levels, each has its share of the bits.",
+        function: "pnv_pci_ioda2_set_window, opal_pci_map_pe_dma_window",
+        trap: "That is the emulated host bridge; what a real one does there, no document open to \
+                  us says. A device that is given an address behind its window's end may hit \
+                  what is mapped at the start.",
+        engine: "A lease's holder is told its range; no address outside it is ever handed out.",
+        applies: Applies::POWERNV.with(&[Need::Edus(1)]),
+        leaves: None,
+        script: |facts| {
+            let entries = facts.page() / 8;
+            let (flat, two_levels) = (entries << 12, entries * entries << 12);
+            let flat_window = windowed(reachable(), flat, 1)
+                .expect(copy(0, flat + FROM, TO, TARGET), sees(mark(0, 0)))
+                .expect(copy(0, FROM, 5 * flat + TO, TARGET), sees(mark(0, 0)))
+                .expect(copy(0, flat + HOLE, TO, TARGET), sees(0))
+                .expect(copy(0, (1 << 60) + FROM, TO, TARGET), sees(0));
+            windowed(flat_window, two_levels, 2)
+                .expect(copy(0, flat + FROM, TO, TARGET), sees(0))
+                .expect(copy(0, two_levels + FROM, TO, TARGET), sees(mark(0, 0)))
         },
     },
     Check {
@@ -153,7 +180,16 @@ fn mapped() -> Script {
         .prepare(map(C0, TARGET, TO, 0x1000))
 }
 
-/// The same with the first group's device open.
+/// Those two pages in a window of this size and 4K pages, instead of the one that is there.
+fn windowed(script: Script, size: u64, levels: u32) -> Script {
+    script
+        .prepare(remove(C0, 0))
+        .prepare(create(C0, 12, size, levels))
+        .prepare(map(C0, at(0), FROM, 0x1000))
+        .prepare(map(C0, TARGET, TO, 0x1000))
+}
+
+/// The two pages, and the first group's device open.
 fn reachable() -> Script {
     mapped().prepare(open(D0))
 }
