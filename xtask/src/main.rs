@@ -53,6 +53,9 @@ enum Task {
         /// Also the long runs: the other machines and kernels.
         #[arg(long)]
         full: bool,
+        /// Only the steps that have this word in their name. Say it again for more.
+        #[arg(long = "only", value_name = "WORD")]
+        words: Vec<String>,
     },
     /// Build the policies as components into target/plugins.
     Plugins {
@@ -160,8 +163,9 @@ fn perform(task: Task) -> Result<ExitCode> {
     let cache = Cache::open()?;
     match task {
         Task::Demo => demo(&workspace, &cache)?,
-        Task::Test { full } => {
-            test::run(&workspace, &cache, if full { Tier::Full } else { Tier::Landing })?;
+        Task::Test { full, words } => {
+            let tier = if full { Tier::Full } else { Tier::Landing };
+            test::run(&workspace, &cache, tier, words)?;
         }
         Task::Plugins { mut languages } => {
             if languages.is_empty() {

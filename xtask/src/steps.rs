@@ -2,16 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::say;
 
-#[derive(Default)]
 pub(crate) struct Steps {
+    /// Words of which the name of a step has one, if there are any.
+    words: Vec<String>,
+    names: Vec<String>,
     done: Vec<(String, Duration, &'static str)>,
 }
 
 impl Steps {
+    /// Steps with one of these words in their name; without words, all.
+    pub(crate) const fn with(words: Vec<String>) -> Self {
+        Self { words, names: Vec::new(), done: Vec::new() }
+    }
+
     /// Runs one step; `repeat` is the command that repeats it alone.
     pub(crate) fn run(
         &mut self,
@@ -19,6 +26,10 @@ impl Steps {
         repeat: &str,
         step: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
+        self.names.push(name.to_owned());
+        if !self.words.is_empty() && !self.words.iter().any(|word| name.contains(word)) {
+            return Ok(());
+        }
         say::heading(name);
         let started = Instant::now();
         let result = step();
@@ -29,6 +40,13 @@ impl Steps {
 
     pub(crate) fn print(&self) {
         println!("\n{}", table(&self.done));
+    }
+
+    /// That a word for no step is a mistake.
+    pub(crate) fn ensure_some_were_wanted(&self) -> Result<()> {
+        let (words, names) = (self.words.join(", "), self.names.join(", "));
+        ensure!(!self.done.is_empty(), "no step has {words} in its name; there are: {names}");
+        Ok(())
     }
 }
 
@@ -47,6 +65,26 @@ fn table(steps: &[(String, Duration, &'static str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_steps_that_are_asked_for_are_taken() {
+        let played = |words: &[&str]| {
+            let mut steps = Steps::with(words.iter().map(|word| (*word).to_owned()).collect());
+            let mut played = Vec::new();
+            for name in ["lints", "lab one", "lab two"] {
+                let step = || {
+                    played.push(name);
+                    Ok(())
+                };
+                steps.run(name, "", step).expect("it does nothing");
+            }
+            (played, steps.ensure_some_were_wanted().map_err(|error| error.to_string()))
+        };
+        assert_eq!(played(&[]), (vec!["lints", "lab one", "lab two"], Ok(())));
+        assert_eq!(played(&["lab", "two"]), (vec!["lab one", "lab two"], Ok(())));
+        let none = "no step has three in its name; there are: lints, lab one, lab two";
+        assert_eq!(played(&["three"]), (vec![], Err(none.to_owned())));
+    }
 
     #[test]
     fn the_table_shows_each_step_and_the_whole() {

@@ -30,9 +30,12 @@ const KILLS_FULL: u32 = 50;
 const KILLS_LIMIT: Duration = Duration::from_secs(1800);
 
 /// The seeded simulation of the engine under random faults, and how long each of its two tests is in the full tier.
-const SIMULATION: &str = "simulation";
-const SIMULATION_STEPS: &str = "TCE_STEPS";
-const SIMULATION_STEPS_FULL: &str = "5000000";
+const SIMULATION: &str = "test --release --workspace --test engine simulation";
+const SIMULATION_STEPS: (&str, &str) = ("TCE_STEPS", "5000000");
+
+/// The small worlds, and how many steps deeper they are searched in the full tier.
+const WORLDS: &str = "test --release --workspace --test engine worlds";
+const WORLDS_DEEPER: (&str, &str) = ("TCE_DEEPER", "1");
 
 /// Components from seeds, and runs whose policy lies: how many there are in the full tier.
 const SMITH: &str = "test --release --workspace --test hostile smith";
@@ -62,12 +65,18 @@ const FULL: [Set; 9] = [
     set(Machine::Powernv10, Release::V7_2, Pages::P64k),
 ];
 
-/// Stops at the first step that fails; the table of what was done is printed in any case.
-pub(crate) fn run(workspace: &Workspace, cache: &Cache, tier: Tier) -> Result<()> {
-    let mut steps = Steps::default();
+/// Takes the steps that have one of these words in their name, or all, and stops at the first that fails; the table of
+/// what was done is printed in any case.
+pub(crate) fn run(
+    workspace: &Workspace,
+    cache: &Cache,
+    tier: Tier,
+    words: Vec<String>,
+) -> Result<()> {
+    let mut steps = Steps::with(words);
     let result = all(&mut steps, workspace, cache, tier);
     steps.print();
-    result
+    result.and_then(|()| steps.ensure_some_were_wanted())
 }
 
 fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> Result<()> {
@@ -91,16 +100,12 @@ fn all(steps: &mut Steps, workspace: &Workspace, cache: &Cache, tier: Tier) -> R
         })?;
         let python = "test --release --package tce-host --test policy python -- --ignored";
         steps.run("policy in Python", &format!("cargo {python}"), || cargo(python))?;
-        let simulation = format!("test --release --workspace --test engine {SIMULATION}");
-        let repeat = format!("{SIMULATION_STEPS}={SIMULATION_STEPS_FULL} cargo {simulation}");
-        steps.run("long simulation", &repeat, || {
-            let mut cargo = run::cargo();
-            cargo.env(SIMULATION_STEPS, SIMULATION_STEPS_FULL).current_dir(workspace.root());
-            run::run(cargo.args(simulation.split(' ')))
-        })?;
-        for (name, line, (setting, value)) in
-            [("forged components", SMITH, SMITH_SEEDS), ("lying policy", LYING, LYING_RUNS)]
-        {
+        for (name, line, (setting, value)) in [
+            ("long simulation", SIMULATION, SIMULATION_STEPS),
+            ("deeper worlds", WORLDS, WORLDS_DEEPER),
+            ("forged components", SMITH, SMITH_SEEDS),
+            ("lying policy", LYING, LYING_RUNS),
+        ] {
             steps.run(name, &format!("{setting}={value} cargo {line}"), || {
                 let mut cargo = run::cargo();
                 cargo.env(setting, value).current_dir(workspace.root());

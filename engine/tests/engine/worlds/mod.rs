@@ -8,7 +8,7 @@
 //! There are two searches: one without a guest, and one with a guest of KVM's, which sets TCEs by itself, with operations of
 //! its own (`Operation::of_guests`) and a smaller depth.
 //!
-//! `TCE_DEPTH` searches deeper. A world that breaks a rule prints its way, one of the shortest there are, as `found`
+//! `TCE_DEEPER` makes both searches so many steps deeper. A world that breaks a rule prints its way, one of the shortest there are, as `found`
 //! takes it.
 //!
 //! Parts: `operation` (what can happen, and the one place to add to), `world` (a machine and its engine), `view` (what
@@ -95,8 +95,9 @@ fn no_way_through_a_small_world_with_a_guest_breaks_a_rule() {
 }
 
 fn search(operations: Vec<Operation>, beginnings: &[&[Step]], depth: usize) {
-    let asked = std::env::var("TCE_DEPTH").ok().and_then(|depth| depth.parse().ok());
-    let search = Search::new(operations, beginnings.iter().copied(), asked.unwrap_or(depth));
+    let deeper = std::env::var("TCE_DEEPER").ok();
+    let deeper = deeper.map_or(0, |steps| steps.parse().expect("TCE_DEEPER is a number of steps"));
+    let search = Search::new(operations, beginnings.iter().copied(), depth + deeper);
     let Seen { worlds, transitions, depth } = search.run();
     println!("{worlds} worlds, {transitions} transitions, to a depth of {depth}");
 }
