@@ -224,6 +224,8 @@ fn a_recovery_that_failed_at_any_step_goes_on_there() {
         assert_eq!(bench.engine.recovery_step(), Some(step), "{operation:?} {nth}");
         let unfinished = Err(Error::Freeze(FreezeRefusal::Unfinished(step)));
         assert_eq!(bench.engine.resume_devices(), unfinished);
+        // Its device could not be opened, and without one the recovery could not go on.
+        assert_eq!(bench.engine.attach(bench.machine.groups()[1]), unfinished);
         assert_eq!(news(&mut bench), [(lease, News::Frozen)]);
         bench.engine.recover().expect("this time");
         assert_eq!(news(&mut bench), [(lease, News::Recovered)]);

@@ -21,8 +21,9 @@ impl<K: Kernel> Engine<K> {
     /// one at once. New leases wait for that.
     ///
     /// # Errors
-    /// [`GroupRefusal`] if it cannot be attached, [`Error::Fault`] if the kernel fails a call; the container is as it
-    /// was then.
+    /// [`GroupRefusal`] if it cannot be attached,
+    /// [`FreezeRefusal::Unfinished`](crate::freeze::FreezeRefusal::Unfinished) while others' PEs are being reset,
+    /// [`Error::Fault`] if the kernel fails a call; the container is as it was then.
     pub fn attach(&mut self, group: GroupNumber) -> Result<(), Error> {
         if let Ok(backend) = self.backend() {
             if backend.groups.iter().any(|it| it.number == group) {
@@ -31,6 +32,8 @@ impl<K: Kernel> Engine<K> {
             if backend.facts.platform == Platform::Pseries {
                 return Err(GroupRefusal::OneGroupOnly(group).into());
             }
+            // Its PE would be in the rest of the reset, and no device of it can be opened before that is done.
+            self.check_no_recovery()?;
         }
         let fd = self.calls.open_group(group)?;
         let attached = self.attach_open(fd, group);
