@@ -35,7 +35,7 @@ const SIMULATION_STEPS: (&str, &str) = ("TCE_STEPS", "5000000");
 
 /// The small worlds, and how many steps deeper they are searched in the full tier.
 const WORLDS: &str = "test --release --workspace --test engine worlds";
-const WORLDS_DEEPER: (&str, &str) = ("TCE_DEEPER", "1");
+const WORLDS_DEEPER: (&str, &str) = ("TCE_DEEPER", "2");
 
 /// Components from seeds, and runs whose policy lies: how many there are in the full tier.
 const SMITH: &str = "test --release --workspace --test hostile smith";
