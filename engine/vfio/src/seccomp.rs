@@ -1,7 +1,9 @@
-//! A seccomp filter that stops a thread for its tracer at a few system calls, and lets all others run at full speed.
+//! Seccomp filters: one that stops a thread for its tracer at a few system calls and lets all others run at full speed,
+//! and one that denies all but a few.
 //!
-//! The filter is a classic BPF program over `struct seccomp_data` (`linux/seccomp.h`), built here by hand. It only ever
-//! answers `SECCOMP_RET_ALLOW` or `SECCOMP_RET_TRACE`: it forbids nothing.
+//! A filter is a classic BPF program over `struct seccomp_data` (`linux/seccomp.h`), built here by hand. The first only
+//! ever answers `SECCOMP_RET_ALLOW` or `SECCOMP_RET_TRACE`: it forbids nothing. The second answers `SECCOMP_RET_ALLOW`,
+//! or `SECCOMP_RET_ERRNO` with `EPERM`, or `SECCOMP_RET_KILL_PROCESS` to a call of another architecture.
 #![expect(unsafe_code, reason = "seccomp has no safe form")]
 
 use std::{mem::offset_of, ptr};
@@ -26,6 +28,9 @@ const NATIVE: u32 = 0x8000_0015;
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e;
 
+/// The call fails with `EPERM`.
+const DENY: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+
 /// Instructions of classic BPF (`linux/bpf_common.h`), as far as they are used.
 mod opcode {
     /// `BPF_LD | BPF_W | BPF_ABS`: loads a word of the data.
@@ -37,6 +42,33 @@ mod opcode {
     /// `BPF_RET | BPF_K`.
     pub(super) const RETURN: u16 = 0x06;
 }
+
+/// What a thread needs that computes with memory of its own and talks through descriptors that it has already: nothing
+/// that opens, connects, starts, signals or asks about anything.
+const COMPUTING: [c_long; 22] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_memfd_create,
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_clock_gettime,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
 
 /// When a call stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +106,30 @@ impl Filter {
         }
         program.push(allow());
         (program.len() <= INSTRUCTIONS_MAX).then_some(Self { program })
+    }
+
+    /// Allows a thread to compute, to use the descriptors that it has, and to make files that are only memory; every
+    /// other call fails with `EPERM`. `None` if this machine's numbers do not fit a filter.
+    #[must_use]
+    pub fn computing() -> Option<Self> {
+        let mut program = vec![
+            load(offset(offset_of!(libc::seccomp_data, arch))),
+            jump(NATIVE, 1, 0),
+            returning(libc::SECCOMP_RET_KILL_PROCESS),
+            load(offset(offset_of!(libc::seccomp_data, nr))),
+        ];
+        for call in COMPUTING {
+            program.extend([jump(number(call)?, 0, 1), allow()]);
+        }
+        // Sealing such a file is all that may be asked of a descriptor.
+        program.extend([
+            jump(number(libc::SYS_fcntl)?, 0, 3),
+            load(second_argument()?),
+            jump(libc::F_ADD_SEALS.unsigned_abs(), 0, 1),
+            allow(),
+            returning(DENY),
+        ]);
+        Some(Self { program })
     }
 
     /// Puts the filter on this thread and on all that it starts, programs included, for good. While there is no tracer,
@@ -160,11 +216,15 @@ const fn jump(value: u32, equal: u8, other: u8) -> sock_filter {
 }
 
 const fn allow() -> sock_filter {
-    sock_filter { code: opcode::RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }
+    returning(libc::SECCOMP_RET_ALLOW)
 }
 
 const fn trace() -> sock_filter {
-    sock_filter { code: opcode::RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_TRACE }
+    returning(libc::SECCOMP_RET_TRACE)
+}
+
+const fn returning(what: u32) -> sock_filter {
+    sock_filter { code: opcode::RETURN, jt: 0, jf: 0, k: what }
 }
 
 // The layout that the kernel's programs see.
@@ -234,6 +294,41 @@ mod tests {
     #[test]
     fn calls_of_another_architecture_pass() {
         assert_eq!(answer(&filter(), 0x4000_0003, 6, 0), libc::SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn computing_is_what_stands_in_the_list_and_nothing_else() {
+        use libc::{SYS_clone, SYS_execve, SYS_ioctl, SYS_openat, SYS_ptrace, SYS_socket};
+        let filter = Filter::computing().unwrap();
+        let listed = COMPUTING.map(|call| number(call).unwrap());
+        for call in 0..1_000 {
+            let expected = if listed.contains(&call) { libc::SECCOMP_RET_ALLOW } else { DENY };
+            assert_eq!(answer(&filter, NATIVE, call, 0), expected, "call {call}");
+        }
+        for call in [SYS_clone, SYS_execve, SYS_ioctl, SYS_openat, SYS_ptrace, SYS_socket] {
+            assert_eq!(answer(&filter, NATIVE, number(call).unwrap(), 0), DENY, "call {call}");
+        }
+        // The numbers of x32 are those of x86_64 with a bit.
+        assert_eq!(answer(&filter, NATIVE, 0x4000_0000, 0), DENY);
+    }
+
+    #[test]
+    fn of_a_descriptor_only_sealing_may_be_asked() {
+        let filter = Filter::computing().unwrap();
+        let fcntl = |what: i32| {
+            let call = number(libc::SYS_fcntl).unwrap();
+            answer(&filter, NATIVE, call, u64::from(what.unsigned_abs()))
+        };
+        assert_eq!(fcntl(libc::F_ADD_SEALS), libc::SECCOMP_RET_ALLOW);
+        for what in [libc::F_SETOWN, libc::F_SETFL, libc::F_DUPFD, libc::F_GETFD] {
+            assert_eq!(fcntl(what), DENY, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_another_architecture_ends_what_only_computes() {
+        let answer = answer(&Filter::computing().unwrap(), 0x4000_0003, 3, 0);
+        assert_eq!(answer, libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]

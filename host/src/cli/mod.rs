@@ -17,7 +17,10 @@ use clap::{Args, Parser, Subcommand};
 
 use policy::PolicyArgs;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    policy::Program,
+};
 
 /// DMA windows on POWER: sized by policies, driven without traps, leased safely.
 #[derive(Debug, Parser)]
@@ -41,6 +44,13 @@ enum Command {
     /// Tools for traces of programs that use VFIO's sPAPR TCE backend.
     #[command(subcommand)]
     Trace(trace::TraceCommand),
+    /// Be the process that a policy is executed in (ARCHITECTURE.md, "Worker processes").
+    #[command(name = Program::COMMAND, hide = true)]
+    PolicyWorker {
+        /// Tell what such a process can still do, and nothing else.
+        #[arg(long)]
+        examine: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +138,8 @@ pub fn main() -> ExitCode {
         Command::Policy(PolicyCommand::Author(command)) => author::author(&command).map(exit_code),
         Command::Conformance(args) => conformance::conformance(args).map(exit_code),
         Command::Trace(command) => trace::trace(command),
+        Command::PolicyWorker { examine: true } => Ok(crate::policy::examine()),
+        Command::PolicyWorker { examine: false } => Ok(crate::policy::serve()),
     };
     result.unwrap_or_else(|failure| {
         complain(&failure);

@@ -1,8 +1,6 @@
 //! `tce policy …`.
 
 use std::{
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +11,10 @@ use serde::Serialize;
 use crate::{
     decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
-    policy::{Compiler, Exported, Limits, LoadError, LoadedPolicy, Runtime},
+    policy::{
+        self, Compiler, Evaluator, Exported, Limits, LoadError, LoadedPolicy, Program, Runtime,
+        WorkerPolicy,
+    },
     replay::{self, ReplayError},
     signature::{SignatureError, TrustedKeys},
 };
@@ -36,6 +37,17 @@ pub(super) struct PolicyArgs {
     /// How policies are executed. [default: cranelift where it can, else pulley]
     #[arg(long, value_name = "COMPILER")]
     policy_compiler: Option<CompilerArg>,
+    /// Where policies are executed.
+    #[arg(long, value_name = "WHERE", default_value = "in-process")]
+    policy_isolation: IsolationArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IsolationArg {
+    /// In this process.
+    InProcess,
+    /// Each in a process of its own that may do nothing but compute, and is killed and started again as needed.
+    Worker,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -60,30 +72,50 @@ impl PolicyArgs {
     pub(super) fn load(&self) -> Result<(Policies, String), Failure> {
         let runtime = runtime(self.policy_compiler.map(Into::into))?;
         let keys = trusted(&self.keys)?;
-        let load = |file: &PathBuf| load_signed(&runtime, file, &keys).map(|(policy, _)| policy);
+        let load = |file: &PathBuf| member(file, self.evaluator(&runtime, file, &keys)?);
         if let Some(path) = &self.policies_file {
             return Ok((from_file(path, load)?, runtime.compiler().to_string()));
         }
-        let components = self.policies.iter().map(load);
-        let policies = Policies::new(components.collect::<Result<_, _>>()?)?;
+        let members = self.policies.iter().map(load);
+        let policies = Policies::of(members.collect::<Result<_, _>>()?)?;
         Ok((policies, runtime.compiler().to_string()))
     }
+
+    /// What answers for a policy.
+    fn evaluator(
+        &self,
+        runtime: &Runtime,
+        file: &Path,
+        keys: &TrustedKeys,
+    ) -> Result<Arc<dyn Evaluator>, Failure> {
+        if let IsolationArg::InProcess = self.policy_isolation {
+            return Ok(Arc::new(load_signed(runtime, file, keys)?.0));
+        }
+        let (name, bytes, _) = read_signed(file, keys)?;
+        let (program, limits) = (Program::this(), Limits::default());
+        let policy = WorkerPolicy::from_bytes(program, runtime.compiler(), &name, bytes, limits)
+            .map_err(|error| refused(file, &error))?;
+        Ok(Arc::new(policy))
+    }
+}
+
+/// A policy among others.
+fn member(file: &Path, policy: Arc<dyn Evaluator>) -> Result<Member, Failure> {
+    Member::new(policy).map_err(|broken| {
+        let file = file.display();
+        let what = format!("policy {file}: it broke when it was asked for its settings: {broken}");
+        Failure::new(Exit::PolicyFile, what)
+    })
 }
 
 /// The policies that a file names.
 fn from_file(
     path: &Path,
-    load: impl Fn(&PathBuf) -> Result<LoadedPolicy, Failure>,
+    load: impl Fn(&PathBuf) -> Result<Member, Failure>,
 ) -> Result<Policies, Failure> {
     let file = PoliciesFile::read(path)?;
     let members = file.policies.iter().map(|entry| {
-        let mut member = Member::new(Arc::new(load(&entry.file)?)).map_err(|broken| {
-            let what = format!(
-                "policy {}: it broke when it was asked for its settings: {broken}",
-                entry.file.display()
-            );
-            Failure::new(Exit::PolicyFile, what)
-        })?;
+        let mut member = load(&entry.file)?;
         if let Some(name) = &entry.name {
             member = member.named(name.clone());
         }
@@ -180,19 +212,23 @@ fn load_signed(
     file: &Path,
     keys: &TrustedKeys,
 ) -> Result<(LoadedPolicy, Option<String>), Failure> {
+    let (name, bytes, signed_by) = read_signed(file, keys)?;
+    let policy = LoadedPolicy::from_bytes(runtime, &name, &bytes, Limits::default());
+    Ok((policy.map_err(|error| refused(file, &error))?, signed_by))
+}
+
+/// The name and the bytes of a policy, and whose signature it has, if one is required.
+fn read_signed(
+    file: &Path,
+    keys: &TrustedKeys,
+) -> Result<(String, Vec<u8>, Option<String>), Failure> {
+    let (name, bytes) =
+        policy::read(file, &Limits::default()).map_err(|error| refused(file, &error))?;
     if keys.is_empty() {
-        return Ok((load(runtime, file)?, None));
+        return Ok((name, bytes, None));
     }
-    let limits = Limits::default();
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|it| it.take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| refused(file, &error.into()))?;
     let signed_by = keys.check(file, &bytes).map_err(|error| unsigned(file, &error))?;
-    let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
-    let policy = LoadedPolicy::from_bytes(runtime, &name, &bytes, limits);
-    let policy = policy.map_err(|error| refused(file, &error))?;
-    Ok((policy, signed_by.map(str::to_owned)))
+    Ok((name, bytes, signed_by.map(str::to_owned)))
 }
 
 /// The keys of the command line.
@@ -237,6 +273,10 @@ fn refused(file: &Path, error: &LoadError) -> Failure {
         LoadError::Compile { .. } => "build it for the target wasm32-unknown-unknown",
         LoadError::DoesNotStart(_) => {
             "a policy has no start function to speak of: see what it does there"
+        }
+        LoadError::Worker { .. } => {
+            "see what `tce policy-worker --examine` tells, or execute it in this process with \
+             --policy-isolation in-process"
         }
     };
     failure.with(remedy)

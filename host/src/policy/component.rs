@@ -13,6 +13,7 @@ use super::{
     question::{Callee, Function, Question, Reply, Visitor},
     shown,
     store::{self, State},
+    ticker,
     wit::{Setting, SettingDescription, SettingProblem},
 };
 
@@ -25,6 +26,7 @@ struct Running<'a> {
     policy: &'a LoadedPolicy,
     store: Store<State>,
     instance: Instance,
+    _clock: ticker::Watched<'a>,
 }
 
 impl LoadedPolicy {
@@ -55,9 +57,10 @@ impl LoadedPolicy {
     /// A fresh store and the component in it.
     fn start(&self) -> Result<Running<'_>, Broken> {
         let at_start = |error| store::broken_at_start(&error, self.limits());
+        let clock = self.ticker.run();
         let mut store = store::fresh(self.pre.engine(), self.limits()).map_err(at_start)?;
         let instance = self.pre.instantiate(&mut store).map_err(at_start)?;
-        Ok(Running { policy: self, store, instance })
+        Ok(Running { policy: self, store, instance, _clock: clock })
     }
 
     fn ask_about_settings<P: Lower + ComponentNamedList, R: Lift + 'static>(

@@ -1,7 +1,8 @@
 //! The engine that all policies of a process share.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wasmtime::{Config, Engine, StoreContextMut, WasmFeatures, component::Linker};
 
@@ -9,6 +10,7 @@ use super::{
     interface::{PACKAGE, spoken_version},
     limits::{MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
     store::{self, State},
+    ticker::Ticker,
     wit::Level,
 };
 
@@ -24,7 +26,8 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// How policies are executed. Answers and fuel are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Compiler {
     /// Machine code. Not on every machine: Cranelift has no backend for POWER.
     Cranelift,
@@ -123,6 +126,8 @@ pub fn engine_config(compiler: Compiler) -> Result<Config, RuntimeError> {
         .concurrency_support(false)
         // Fuel is the budget because it is the same everywhere; NaN bits are not unless they are made so.
         .consume_fuel(true)
+        // The clock is for what fuel does not see.
+        .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
         .max_wasm_stack(WASM_STACK_BYTES_MAX)
         // No handlers for SIGSEGV and the like in a process that may be somebody else's; Pulley has none either.
@@ -167,6 +172,7 @@ pub struct Runtime {
     compiler: Compiler,
     engine: Engine,
     linker: Linker<State>,
+    ticker: Arc<Ticker>,
 }
 
 impl Runtime {
@@ -176,10 +182,23 @@ impl Runtime {
     ///
     /// The compiler is not available on this machine.
     pub fn new(compiler: Compiler) -> Result<Self, RuntimeError> {
+        Self::with(compiler, Ticker::new)
+    }
+
+    /// A runtime for a process that may start no thread for a clock: whoever started it has one.
+    pub(super) fn without_clock(compiler: Compiler) -> Result<Self, RuntimeError> {
+        Self::with(compiler, |_| Ticker::off())
+    }
+
+    fn with(
+        compiler: Compiler,
+        ticker: impl FnOnce(&Engine) -> Ticker,
+    ) -> Result<Self, RuntimeError> {
         let engine = Engine::new(&engine_config(compiler)?).map_err(|error| refused(&error))?;
         let mut linker = Linker::new(&engine);
         provide_log(&mut linker).map_err(|error| refused(&error))?;
-        Ok(Self { compiler, engine, linker })
+        let ticker = Arc::new(ticker(&engine));
+        Ok(Self { compiler, engine, linker, ticker })
     }
 
     /// How it executes policies.
@@ -190,6 +209,10 @@ impl Runtime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(super) fn ticker(&self) -> Arc<Ticker> {
+        Arc::clone(&self.ticker)
     }
 
     pub(super) fn linker(&self) -> &Linker<State> {

@@ -72,7 +72,7 @@ impl Export {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         let point = Interface::ALL.into_iter().find(|interface| interface.name() == name);
         point.map(Self::Point).or((name == SETTINGS).then_some(Self::Settings))
     }

@@ -1,5 +1,9 @@
 //! What a policy may use, each with its reason.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 /// The largest component file that is read. A Rust policy has some tens of KiB, one with an interpreter inside
 /// (JavaScript, Python) 12 to 19 MiB; compile time grows with it.
 pub const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -52,8 +56,12 @@ pub const SETTING_BYTES_MAX: usize = 1_000;
 /// The stack of WebAssembly code. A property of the engine, not of a policy; on Pulley it is allocated for each store.
 pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 
+/// How long a decision may take by the clock. Fuel ends a decision long before, on an emulated POWER machine too; this
+/// is for what fuel does not see, such as one instruction that moves much memory on a machine that is out of it.
+pub const DECISION_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The limits of one policy. [`Limits::default`] is what the constants of this file say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The largest file that is loaded.
     pub file_bytes: u64,
@@ -69,6 +77,8 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Resource handles.
     pub handles: usize,
+    /// Time of one decision, by the clock.
+    pub decision_time: Duration,
 }
 
 impl Default for Limits {
@@ -81,6 +91,14 @@ impl Default for Limits {
             items: ITEMS_MAX,
             answer_bytes: ANSWER_BYTES_MAX,
             handles: HANDLES_MAX,
+            decision_time: DECISION_TIME_MAX,
         }
+    }
+}
+
+impl Limits {
+    /// The time of one decision in milliseconds, as failures tell it.
+    pub(super) fn decision_millis(&self) -> u64 {
+        u64::try_from(self.decision_time.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -1,6 +1,6 @@
 //! From a file to a policy that can be asked.
 
-use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path, str::FromStr};
+use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path, str::FromStr, sync::Arc};
 
 use semver::Version;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -18,6 +18,7 @@ use super::{
     question::Function,
     shown,
     store::State,
+    ticker::Ticker,
 };
 
 /// Why a file is no policy for this host.
@@ -94,6 +95,12 @@ pub enum LoadError {
     /// It compiles, and breaks before it can be asked anything.
     #[error("it does not start: {0}")]
     DoesNotStart(Broken),
+    /// Its worker process cannot be had, or died of it.
+    #[error("its worker process {what}")]
+    Worker {
+        /// What is with it.
+        what: String,
+    },
 }
 
 /// An import by a name of ours that is something else inside.
@@ -178,6 +185,31 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Reads a policy's file, and gives its name with it. No more than the limit and a byte is read, whatever the file's
+/// length claims to be.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn read(path: &Path, limits: &Limits) -> Result<(String, Vec<u8>), LoadError> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+    Ok((name.into_owned(), bytes))
+}
+
+/// The size of a component and what it exports, without compiling it.
+pub(super) fn look_through(
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<(u64, Vec<Exported>), LoadError> {
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if size > limits.file_bytes {
+        return Err(LoadError::TooLarge { limit: limits.file_bytes });
+    }
+    Ok((size, inspect(bytes)?))
+}
+
 /// A component that passed every check and can be asked.
 pub struct LoadedPolicy {
     identity: Identity,
@@ -185,6 +217,7 @@ pub struct LoadedPolicy {
     size: u64,
     digest: Digest,
     limits: Limits,
+    pub(super) ticker: Arc<Ticker>,
     pub(super) pre: InstancePre<State>,
     pub(super) exports: Exports,
 }
@@ -204,10 +237,7 @@ impl LoadedPolicy {
     ///
     /// The file is no policy for this host, and the error says why and what to do.
     pub fn from_file(runtime: &Runtime, path: &Path, limits: Limits) -> Result<Self, LoadError> {
-        let mut bytes = Vec::new();
-        // Never more than the limit and a byte, whatever the file's length claims to be.
-        File::open(path)?.take(limits.file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+        let (name, bytes) = read(path, &limits)?;
         Self::from_bytes(runtime, &name, &bytes, limits)
     }
 
@@ -222,11 +252,7 @@ impl LoadedPolicy {
         bytes: &[u8],
         limits: Limits,
     ) -> Result<Self, LoadError> {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if size > limits.file_bytes {
-            return Err(LoadError::TooLarge { limit: limits.file_bytes });
-        }
-        let interfaces = inspect(bytes)?;
+        let (size, interfaces) = look_through(bytes, &limits)?;
         let compile = |error: wasmtime::Error| LoadError::Compile {
             what: shown::ascii(&format!("{error:#}")),
         };
@@ -237,7 +263,8 @@ impl LoadedPolicy {
         let exports = Exports::find(&interfaces, &component);
         let digest = Digest::of(bytes);
         let identity = Identity { name: name.to_owned(), sha256: Some(digest) };
-        let policy = Self { identity, interfaces, size, digest, limits, pre, exports };
+        let ticker = runtime.ticker();
+        let policy = Self { identity, interfaces, size, digest, limits, ticker, pre, exports };
         policy.try_out()?;
         Ok(policy)
     }

@@ -1,7 +1,8 @@
 //! The policy runtime: loads policy components, asks them, survives them.
 //!
-//! A policy is asked through [`Evaluator`]. There are two: [`LoadedPolicy`], a component in a sandbox within this
-//! process, and [`BuiltIn`], the reference policy as native code, which cannot break. An evaluator does not judge what
+//! A policy is asked through [`Evaluator`]. There are three: [`LoadedPolicy`], a component in a sandbox within this
+//! process; [`WorkerPolicy`], the same in a process of its own, which may do nothing but compute; and [`BuiltIn`], the
+//! reference policy as native code, which cannot break. An evaluator does not judge what
 //! it is answered: that an answer suits the engine is checked elsewhere.
 //!
 //! What holds whatever a component does:
@@ -24,12 +25,15 @@ mod load;
 mod question;
 mod shown;
 mod store;
+mod ticker;
 pub mod wit;
+mod worker;
 
 pub use builtin::BuiltIn;
 pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
 pub use evaluator::{Asked, Broken, Evaluation, Evaluator, Identity, Line, LineLevel, Log, ask};
 pub use interface::{Export, Exported, Interface, PACKAGE, spoken_version};
 pub use limits::Limits;
-pub use load::{Digest, LoadError, LoadedPolicy};
+pub use load::{Digest, LoadError, LoadedPolicy, read};
 pub use question::{Answer, Ask, Function, Question};
+pub use worker::{Attempt, Program, WorkerPolicy, examine, serve};

@@ -7,6 +7,7 @@ use super::{
     evaluator::{Broken, Line, Log},
     limits::{LOG_LINE_BYTES_MAX, LOG_LINE_FUEL, LOG_LINES_MAX, Limits, WASM_STACK_BYTES_MAX},
     shown,
+    ticker::Ticker,
     wit::Level,
 };
 
@@ -53,6 +54,7 @@ pub(super) fn fresh(engine: &Engine, limits: &Limits) -> wasmtime::Result<Store<
         Store::new(engine, State { limits: *limits, memory_bytes: 0, log: Log::default() });
     store.limiter(|state| state);
     store.set_fuel(limits.fuel)?;
+    store.set_epoch_deadline(Ticker::ticks(limits.decision_time));
     store.set_hostcall_fuel(limits.answer_bytes);
     store.set_max_component_handles(limits.handles);
     Ok(store)
@@ -118,6 +120,7 @@ pub(super) fn broken(error: &wasmtime::Error, limits: &Limits) -> Broken {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Broken::OutOfFuel { budget: limits.fuel },
+        Some(Trap::Interrupt) => Broken::Timeout { millis: limits.decision_millis() },
         Some(Trap::StackOverflow) => Broken::OutOfStack { limit: WASM_STACK_BYTES_MAX },
         Some(trap) => {
             let what = trap.to_string();

@@ -94,3 +94,21 @@ fn a_refusal_at_any_point_takes_everything_down() {
         run_on(&machine, &job, &["hostile"]).refused(Exit::Denied, &["policy hostile"], "");
     }
 }
+
+#[test]
+fn a_policy_in_a_worker_decides_and_breaks_as_one_in_this_process() {
+    let folder = Folder::new();
+    for behaviour in ["honest", "trap", "loop", "empty"] {
+        let file = folder.file("job.toml", job(behaviour));
+        let exit = if behaviour == "honest" { Exit::Done } else { Exit::PolicyBroken };
+        let [here, there] = ["in-process", "worker"].map(|isolation| {
+            let policy = plugin("hostile");
+            let args = ["run", &file, "--policy", &policy, "--policy-isolation", isolation];
+            tce(&[args.as_slice(), &["--json"]].concat()).with(exit).json()
+        });
+        for part in ["policies", "decisions", "windows", "work"] {
+            assert!(!here[part].is_null(), "{part}");
+            assert_eq!(there[part], here[part], "{behaviour}: {part}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Each way to misbehave is told by its name, and the next decision is as if nothing had been.
 
+use std::time::Duration;
+
 use tce_host::policy::{
     Asked, Broken, Limits, LoadedPolicy, Runtime, ask,
     limits::{
@@ -154,5 +156,20 @@ fn limits_are_per_policy() {
         assert_eq!(evaluation.result, Err(Broken::TooMuchData { limit: 8 }));
         let no_memory = tight(Limits { memory_bytes: 1 << 16, ..Limits::default() });
         assert!(no_memory.is_err_and(|error| error.to_string().starts_with("it does not start")));
+    }
+}
+
+#[test]
+fn what_has_fuel_without_end_is_ended_by_the_clock() {
+    for compiler in compilers() {
+        let runtime = Runtime::new(compiler).expect("an available compiler");
+        let decision_time = Duration::from_millis(100);
+        let limits = Limits { fuel: u64::MAX, decision_time, ..Limits::default() };
+        let policy = LoadedPolicy::from_file(&runtime, &plugin_file("hostile"), limits);
+        let policy = policy.expect("a policy");
+        for _ in 0..2 {
+            assert_eq!(pages(&policy, "loop").result, Err(Broken::Timeout { millis: 100 }));
+            assert!(ask(&policy, page_question(vec![])).result.is_ok());
+        }
     }
 }

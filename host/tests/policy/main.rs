@@ -15,3 +15,4 @@ mod python;
 mod references;
 mod settings;
 mod support;
+mod worker;

@@ -1,0 +1,156 @@
+//! A worker process, as whoever started it sees it.
+
+use std::{
+    ffi::OsString,
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::de::DeserializeOwned;
+
+use super::protocol;
+
+/// What is started as a worker: a program that calls [`serve`](super::serve).
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// This program once more, with the hidden command of `tce` for it.
+    #[must_use]
+    pub fn this() -> Self {
+        // Not by its name: that may be another file's by now.
+        Self::at("/proc/self/exe".into())
+    }
+
+    /// A `tce` elsewhere.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, arguments: vec![Self::COMMAND.into()] }
+    }
+
+    /// Another program, which calls [`serve`](super::serve) if it is started with these arguments.
+    #[must_use]
+    pub fn with_arguments(path: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self { path, arguments }
+    }
+
+    /// The command of `tce` that is a worker.
+    pub const COMMAND: &'static str = "policy-worker";
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// The time is up.
+    Late,
+    /// The process died, or talks nonsense.
+    Dead(String),
+}
+
+/// A worker process. It ends with this value.
+pub(super) struct Process {
+    child: Child,
+    stream: UnixStream,
+}
+
+impl Process {
+    /// Starts one. It inherits this end's other half and nothing else. It is not told to die with this process
+    /// (`PR_SET_PDEATHSIG` means the thread that started it): it ends when this half is gone.
+    pub(super) fn start(program: &Program) -> io::Result<Self> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let child = Command::new(&program.path)
+            .args(&program.arguments)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, stream })
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended, as far as can be seen.
+    pub(super) fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Says something and hears the reply, within this time.
+    pub(super) fn exchange<R: DeserializeOwned>(
+        &mut self,
+        within: Duration,
+        say: impl FnOnce(&mut Timed<'_>) -> io::Result<()>,
+    ) -> Result<R, Lost> {
+        let mut stream = Timed { stream: &self.stream, start: Instant::now(), within };
+        let said = say(&mut stream);
+        // One that ends early may have said why before.
+        let heard = match said {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => protocol::receive(&mut stream),
+        };
+        heard.map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&mut self, error: &io::Error) -> Lost {
+        match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Lost::Late,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => Lost::Dead(self.end()),
+            _ => Lost::Dead(format!("what it was told or what it said cannot be: {error}")),
+        }
+    }
+
+    /// Ends it, if it has not yet, and tells how it ended.
+    fn end(&mut self) -> String {
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        ended.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A stream with an end of time.
+pub(super) struct Timed<'a> {
+    stream: &'a UnixStream,
+    start: Instant,
+    within: Duration,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.within.saturating_sub(self.start.elapsed());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(into)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
