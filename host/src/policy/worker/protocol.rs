@@ -34,6 +34,7 @@ pub(super) type Loaded = Result<Vec<Function>, Unloadable>;
 /// Everything else that a worker is told, with the type of the reply.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and nearly always the large one")]
 pub(super) enum Request<'a> {
     /// An [`Evaluation`](crate::policy::Evaluation).
     Evaluate(Given<'a, Question>),
