@@ -12,8 +12,8 @@ use crate::{
     decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
     policy::{
-        self, Compiler, Evaluator, Exported, Limits, LoadError, LoadedPolicy, Program, Runtime,
-        WorkerPolicy,
+        self, Broken, Compiler, Evaluator, Exported, Limits, LoadError, LoadedPolicy, Program,
+        Runtime, WorkerPolicy,
     },
     replay::{self, ReplayError},
     signature::{SignatureError, TrustedKeys},
@@ -37,13 +37,35 @@ pub(super) struct PolicyArgs {
     /// How policies are executed. [default: cranelift where it can, else pulley]
     #[arg(long, value_name = "COMPILER")]
     policy_compiler: Option<CompilerArg>,
-    /// Where policies are executed.
-    #[arg(long, value_name = "WHERE", default_value = "in-process")]
-    policy_isolation: IsolationArg,
+    /// Where policies are executed. [default: worker on vfio, else in-process]
+    #[arg(long, value_name = "WHERE")]
+    policy_isolation: Option<Isolation>,
+    /// What a policy may use.
+    #[arg(long, value_name = "CLASS", default_value = "usual")]
+    policy_limits: LimitsArg,
 }
 
+/// What a policy may use.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum IsolationArg {
+pub(super) enum LimitsArg {
+    /// 16 MiB, and 16 modules: what one in Rust or C needs, many times over.
+    Usual,
+    /// 64 MiB, and 64 modules, for one that brings an interpreter with it, as in Python.
+    Large,
+}
+
+impl From<LimitsArg> for Limits {
+    fn from(arg: LimitsArg) -> Self {
+        match arg {
+            LimitsArg::Usual => Self::default(),
+            LimitsArg::Large => Self::large(),
+        }
+    }
+}
+
+/// Where policies are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Isolation {
     /// In this process.
     InProcess,
     /// Each in a process of its own that may do nothing but compute, and is killed and started again as needed.
@@ -68,11 +90,13 @@ impl From<CompilerArg> for Compiler {
 }
 
 impl PolicyArgs {
-    /// Loads the policies; with them the name of what executes them.
-    pub(super) fn load(&self) -> Result<(Policies, String), Failure> {
+    /// Loads the policies; with them the name of what executes them. Where nothing else was said, they are executed as
+    /// is usual there.
+    pub(super) fn load(&self, usual: Isolation) -> Result<(Policies, String), Failure> {
         let runtime = runtime(self.policy_compiler.map(Into::into))?;
         let keys = trusted(&self.keys)?;
-        let load = |file: &PathBuf| member(file, self.evaluator(&runtime, file, &keys)?);
+        let isolation = self.policy_isolation.unwrap_or(usual);
+        let load = |file: &PathBuf| member(file, self.evaluator(isolation, &runtime, file, &keys)?);
         if let Some(path) = &self.policies_file {
             return Ok((from_file(path, load)?, runtime.compiler().to_string()));
         }
@@ -84,16 +108,18 @@ impl PolicyArgs {
     /// What answers for a policy.
     fn evaluator(
         &self,
+        isolation: Isolation,
         runtime: &Runtime,
         file: &Path,
         keys: &TrustedKeys,
     ) -> Result<Arc<dyn Evaluator>, Failure> {
-        if let IsolationArg::InProcess = self.policy_isolation {
-            return Ok(Arc::new(load_signed(runtime, file, keys)?.0));
+        let limits = self.policy_limits.into();
+        if isolation == Isolation::InProcess {
+            return Ok(Arc::new(load_signed(runtime, file, keys, limits)?.0));
         }
         let (name, bytes, _) = read_signed(file, keys)?;
-        let (program, limits) = (Program::this(), Limits::default());
-        let policy = WorkerPolicy::from_bytes(program, runtime.compiler(), &name, bytes, limits)
+        let (program, compiler) = (Program::this(), runtime.compiler());
+        let policy = WorkerPolicy::from_bytes(program, compiler, &name, bytes, limits)
             .map_err(|error| refused(file, &error))?;
         Ok(Arc::new(policy))
     }
@@ -151,7 +177,7 @@ struct Checked<'a> {
 
 pub(super) fn check(file: &Path, json: bool, keys: &[String]) -> Result<Exit, Failure> {
     let runtime = runtime(None)?;
-    let (policy, signed_by) = load_signed(&runtime, file, &trusted(keys)?)?;
+    let (policy, signed_by) = load_signed(&runtime, file, &trusted(keys)?, Limits::default())?;
     let checked = Checked {
         format: FORMAT,
         file: file.display().to_string(),
@@ -211,9 +237,10 @@ fn load_signed(
     runtime: &Runtime,
     file: &Path,
     keys: &TrustedKeys,
+    limits: Limits,
 ) -> Result<(LoadedPolicy, Option<String>), Failure> {
     let (name, bytes, signed_by) = read_signed(file, keys)?;
-    let policy = LoadedPolicy::from_bytes(runtime, &name, &bytes, Limits::default());
+    let policy = LoadedPolicy::from_bytes(runtime, &name, &bytes, limits);
     Ok((policy.map_err(|error| refused(file, &error))?, signed_by))
 }
 
@@ -271,6 +298,9 @@ fn refused(file: &Path, error: &LoadError) -> Failure {
         | LoadError::UnknownVersion { .. }
         | LoadError::OtherType { .. } => "build it with the WIT files in wit/ of this version",
         LoadError::Compile { .. } => "build it for the target wasm32-unknown-unknown",
+        LoadError::DoesNotStart(Broken::OutOfMemory { .. } | Broken::Instantiation { .. }) => {
+            "if it brings an interpreter with it, as one in Python does, say --policy-limits large"
+        }
         LoadError::DoesNotStart(_) => {
             "a policy has no start function to speak of: see what it does there"
         }

@@ -19,7 +19,7 @@ use crate::{
     run::{self, Clock, Options, Stopped},
 };
 
-use super::{RunArgs, backend::Backend, print_json, print_text, progress::Bar};
+use super::{RunArgs, backend::Backend, policy::Isolation, print_json, print_text, progress::Bar};
 
 /// The backend where neither the command line nor the job names one.
 const DEFAULT_BACKEND: &str = "sim:powernv9";
@@ -30,18 +30,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         job.devices.clone_from(&args.devices);
         job.groups.clear();
     }
-    let (mut policies, policy_compiler) = args.policies.load()?;
+    let backend = args.backend.clone().or_else(|| job.backend.clone());
+    let backend = backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned());
+    let (mut policies, policy_compiler) = args.policies.load(usual_isolation(&backend)?)?;
     if let Some(path) = &args.journal {
         let journal = Journal::open(path, args.journal_sync.0, journal::Limits::default())?;
         policies = policies.with_journal(journal);
     }
-    let backend = args.backend.clone().or_else(|| job.backend.clone());
-    let options = Options {
-        policies: &policies,
-        backend: backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
-        policy_compiler,
-        clock: &SystemClock::start(),
-    };
+    let options =
+        Options { policies: &policies, backend, policy_compiler, clock: &SystemClock::start() };
     let report = on_backend(&job, &options);
     tell_of_policies(&policies, args)?;
     let report = report?;
@@ -51,6 +48,14 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         print_text(&report::render(&report))?;
     }
     Ok(exit_of(&report))
+}
+
+/// Where there are real devices, a policy is behind a second wall.
+fn usual_isolation(backend: &str) -> Result<Isolation, Failure> {
+    Ok(match backend.parse()? {
+        Backend::Vfio => Isolation::Worker,
+        Backend::Simulated(_) => Isolation::InProcess,
+    })
 }
 
 /// What an operator should know of the policies, whatever came of the run.

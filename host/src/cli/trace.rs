@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     exit_code,
-    policy::PolicyArgs,
+    policy::{Isolation, PolicyArgs},
     print_json, print_text,
     trace_record::{self, EXEC_TRACED, ExecTracedArgs, RecordArgs},
 };
@@ -113,7 +113,7 @@ fn replay_trace(args: &ReplayArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Trace, what)
             .with("record the program with `tce trace record -- COMMAND`"));
     }
-    let (policies, compiler) = args.policies.load()?;
+    let (policies, compiler) = args.policies.load(Isolation::InProcess)?;
     let wanted = compare::wanted(&trace).map_err(|error| unreadable(&args.trace, &error))?;
     let comparison = compare::compare(&trace, &wanted, &policies, compiler)?;
     if args.json {

@@ -97,6 +97,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Limits for a policy that brings an interpreter with it, as one in Python: 40 core instances, and 40 MiB of memory.
+    /// Its fuel is that of the others.
+    #[must_use]
+    pub fn large() -> Self {
+        let usual = Self::default();
+        Self { memory_bytes: 4 * usual.memory_bytes, items: 4 * usual.items, ..usual }
+    }
+
     /// The time of one decision in milliseconds, as failures tell it.
     pub(super) fn decision_millis(&self) -> u64 {
         u64::try_from(self.decision_time.as_millis()).unwrap_or(u64::MAX)

@@ -7,18 +7,13 @@ use tce_host::policy::{
 
 use crate::support::{answered, compilers, plugin_file, questions};
 
-/// An interpreter and its libraries are many modules with much data; they need no more fuel than others get.
-fn limits() -> Limits {
-    Limits { items: 64, memory_bytes: 64 << 20, ..Limits::default() }
-}
-
 #[test]
 #[ignore = "built by `cargo xtask plugins --lang python`, and compiling it takes half a minute"]
 fn a_policy_in_python_answers_alike_on_every_compiler_and_within_its_budget() {
     let policies: Vec<LoadedPolicy> = compilers()
         .map(|compiler| {
             let runtime = Runtime::new(compiler).expect("an available compiler");
-            LoadedPolicy::from_file(&runtime, &plugin_file("python/fair-share-py"), limits())
+            LoadedPolicy::from_file(&runtime, &plugin_file("python/fair-share-py"), Limits::large())
                 .unwrap_or_else(|error| panic!("{error}"))
         })
         .collect();
@@ -41,7 +36,7 @@ fn a_policy_in_python_answers_alike_on_every_compiler_and_within_its_budget() {
     ] {
         let first = policies[0].evaluate(&question);
         assert!(first.result.is_ok(), "{first:?}");
-        assert!(first.fuel < Some(limits().fuel / 4), "{:?}", first.fuel);
+        assert!(first.fuel < Some(Limits::large().fuel / 4), "{:?}", first.fuel);
         for policy in policies.iter().chain(&policies) {
             assert_eq!(policy.evaluate(&question), first);
         }

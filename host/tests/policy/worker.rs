@@ -4,11 +4,17 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tce_host::policy::{
-    Broken, Compiler, Evaluator, Limits, LoadError, Program, Question, WorkerPolicy, ask,
+use tce_engine::lease::Timestamp;
+use tce_host::{
+    decide::{Decided, EjectionRule, Member, Policies, Verdict},
+    policy::{
+        Broken, Compiler, Evaluator, Limits, LoadError, Program, Question, WorkerPolicy, ask,
+        wit::PageChoice,
+    },
 };
 
 use crate::support::{
@@ -75,18 +81,7 @@ fn whenever_a_worker_is_killed_each_question_is_answered_or_told_to_be_lost() {
     let expected = policy.evaluate(&question);
     let (mut answered, mut lost) = (0, 0);
     std::thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            let mut killed = Vec::new();
-            while killed.len() < 100 {
-                match policy.process_id().filter(|id| killed.last() != Some(id)) {
-                    Some(id) => {
-                        kill(id);
-                        killed.push(id);
-                    }
-                    None => std::thread::sleep(Duration::from_micros(200)),
-                }
-            }
-        });
+        let killer = scope.spawn(|| kill_each(&policy, 100));
         while !killer.is_finished() {
             match policy.evaluate(&question) {
                 same if same == expected => answered += 1,
@@ -104,6 +99,50 @@ fn whenever_a_worker_is_killed_each_question_is_answered_or_told_to_be_lost() {
         assert!(Instant::now() < until, "it comes back");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Kills processes of a policy one after the other, as soon as each is seen.
+fn kill_each(policy: &WorkerPolicy, times: usize) {
+    let mut killed = Vec::new();
+    while killed.len() < times {
+        match policy.process_id().filter(|id| killed.last() != Some(id)) {
+            Some(id) => {
+                kill(id);
+                killed.push(id);
+            }
+            None => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
+#[test]
+fn every_decision_is_made_while_its_worker_is_killed_again_and_again() {
+    let policy = Arc::new(worker("tight"));
+    let member = Member::new(policy.clone()).expect("it has settings to tell");
+    let rule = EjectionRule { failures: 0, ..EjectionRule::default() };
+    let policies = Policies::of(vec![member]).expect("one").with_ejection(rule);
+    let (mut by_policy, mut built_in) = (0, 0);
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_each(&policy, 100));
+        while !killer.is_finished() {
+            let decided = decide_pages(&policies, Timestamp(by_policy + built_in));
+            assert!(matches!(decided.verdict, Ok(Verdict::Granted(_))));
+            match decided.entry.decided_by.as_str() {
+                "tight" => by_policy += 1,
+                "built-in" => built_in += 1,
+                other => panic!("{other}"),
+            }
+        }
+    });
+    assert!(by_policy > 0 && built_in > 0, "{by_policy} by the policy, {built_in} built in");
+    let (_, tally, is_ejected) = policies.tallies().remove(0);
+    assert_eq!((tally.asked(), is_ejected), (by_policy + built_in, false));
+}
+
+fn decide_pages(policies: &Policies, now: Timestamp) -> Decided<()> {
+    let words = |answer: &Vec<PageChoice>| format!("{answer:?}");
+    let check = |asked: &_, answer: &Vec<_>| tce_host::grant::pages(asked, answer).map(drop);
+    policies.decide("pages", now, page_question(vec![]), check, words)
 }
 
 #[test]
