@@ -4,7 +4,7 @@
 //! answers, [`grant`] checks the answer, [`decide`] lets the built-in policy stand in where one breaks. [`run`] does
 //! all of a [`job`] with it and ends in a [`report`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod author;
 pub mod cli;

@@ -1,6 +1,7 @@
 //! `tce policy …`.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,8 +13,8 @@ use crate::{
     decide::{Member, Policies, file::PoliciesFile},
     exit::{Exit, Failure},
     policy::{
-        self, Broken, Compiler, Evaluator, Exported, Limits, LoadError, LoadedPolicy, Program,
-        Runtime, WorkerPolicy,
+        self, Broken, Cache, Compilation, Compiler, Evaluator, Exported, Limits, LoadError,
+        LoadedPolicy, Program, Runtime, WorkerPolicy,
     },
     replay::{self, ReplayError},
     signature::{SignatureError, TrustedKeys},
@@ -118,8 +119,8 @@ impl PolicyArgs {
             return Ok(Arc::new(load_signed(runtime, file, keys, limits)?.0));
         }
         let (name, bytes, _) = read_signed(file, keys)?;
-        let (program, compiler) = (Program::this(), runtime.compiler());
-        let policy = WorkerPolicy::from_bytes(program, compiler, &name, bytes, limits)
+        let compiler = runtime.compiler();
+        let policy = WorkerPolicy::from_bytes(&compilation(), compiler, &name, &bytes, limits)
             .map_err(|error| refused(file, &error))?;
         Ok(Arc::new(policy))
     }
@@ -223,7 +224,28 @@ pub(super) fn replay(journal: &Path, file: &Path, json: bool) -> Result<Exit, Fa
 /// The runtime that policies are loaded into.
 pub(super) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
     let compiler = compiler.unwrap_or_default();
-    Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))
+    let runtime = Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    Ok(runtime.compiling_by(compilation()))
+}
+
+/// How policies are compiled: by another process, and kept in this user's cache.
+fn compilation() -> Compilation {
+    let compilation = Compilation::new(Program::this());
+    let Some(folder) = cache_folder() else { return compilation };
+    match Cache::open(folder) {
+        Ok(cache) => compilation.with_cache(cache),
+        Err(error) => {
+            anstream::eprintln!("note: compiled policies are not kept: {error}");
+            compilation
+        }
+    }
+}
+
+/// Where they are kept; nowhere for a user without a home.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    caches.is_absolute().then(|| caches.join("tce").join("policies"))
 }
 
 /// Loads a policy, or says why the file is none.
@@ -304,7 +326,7 @@ fn refused(file: &Path, error: &LoadError) -> Failure {
         LoadError::DoesNotStart(_) => {
             "a policy has no start function to speak of: see what it does there"
         }
-        LoadError::Worker { .. } => {
+        LoadError::Worker { .. } | LoadError::NoSandbox { .. } => {
             "see what `tce policy-worker --examine` tells, or execute it in this process with \
              --policy-isolation in-process"
         }

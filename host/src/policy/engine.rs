@@ -4,11 +4,16 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use wasmtime::{Config, Engine, StoreContextMut, WasmFeatures, component::Linker};
+use wasmtime::{
+    Config, Engine, StoreContextMut, WasmFeatures,
+    component::{Component, Linker},
+};
 
 use super::{
+    compile::Compilation,
     interface::{PACKAGE, spoken_version},
-    limits::{MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
+    limits::{Limits, MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
+    load::{Digest, LoadError},
     store::{self, State},
     ticker::Ticker,
     wit::Level,
@@ -173,6 +178,7 @@ pub struct Runtime {
     engine: Engine,
     linker: Linker<State>,
     ticker: Arc<Ticker>,
+    compilation: Option<Compilation>,
 }
 
 impl Runtime {
@@ -198,7 +204,13 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         provide_log(&mut linker).map_err(|error| refused(&error))?;
         let ticker = Arc::new(ticker(&engine));
-        Ok(Self { compiler, engine, linker, ticker })
+        Ok(Self { compiler, engine, linker, ticker, compilation: None })
+    }
+
+    /// The same, but another process compiles, where there is a sandbox for one.
+    #[must_use]
+    pub fn compiling_by(self, compilation: Compilation) -> Self {
+        Self { compilation: Some(compilation), ..self }
     }
 
     /// How it executes policies.
@@ -209,6 +221,24 @@ impl Runtime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What another process has compiled, or this one.
+    pub(super) fn compile(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        limits: &Limits,
+    ) -> Result<Component, LoadError> {
+        let target = (&self.engine, self.compiler);
+        let elsewhere = self.compilation.as_ref().map(|it| it.code(target, bytes, digest, limits));
+        let component = match elsewhere {
+            None | Some(Err(LoadError::NoSandbox { .. })) => {
+                Component::from_binary(&self.engine, bytes)
+            }
+            Some(code) => code?.component(&self.engine),
+        };
+        component.map_err(|error| LoadError::uncompiled(&error))
     }
 
     pub(super) fn ticker(&self) -> Arc<Ticker> {

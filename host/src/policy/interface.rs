@@ -3,7 +3,7 @@
 use std::fmt;
 
 use semver::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The WIT package of the interfaces.
 pub const PACKAGE: &str = "tce:policy";
@@ -90,13 +90,20 @@ impl Serialize for Export {
     }
 }
 
+impl<'de> Deserialize<'de> for Export {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        Self::named(&name).ok_or_else(|| D::Error::custom(format!("no interface {name:?}")))
+    }
+}
+
 /// An interface as a component exports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exported {
     /// Which.
     pub interface: Export,
     /// In which version.
-    #[serde(serialize_with = "version_as_text")]
+    #[serde(serialize_with = "version_as_text", deserialize_with = "version_from_text")]
     pub version: Version,
 }
 
@@ -162,6 +169,10 @@ impl Import {
 
 fn version_as_text<S: serde::Serializer>(version: &Version, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(version)
+}
+
+fn version_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// (JavaScript, Python) 12 to 19 MiB; compile time grows with it.
 pub const FILE_BYTES_MAX: u64 = 32 << 20;
 
+/// The code that a component is compiled to. One with an interpreter inside has some 60 MiB of it.
+pub const CODE_BYTES_MAX: u64 = 256 << 20;
+
 /// How deep components and core modules may lie in each other. What is built from a program has two or three levels.
 pub const NESTING_MAX: usize = 16;
 
@@ -60,6 +63,9 @@ pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 /// is for what fuel does not see, such as one instruction that moves much memory on a machine that is out of it.
 pub const DECISION_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long compiling a component, or getting it ready, may take by the clock. One with an interpreter inside takes 16 s.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// The limits of one policy. [`Limits::default`] is what the constants of this file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -79,6 +85,8 @@ pub struct Limits {
     pub handles: usize,
     /// Time of one decision, by the clock.
     pub decision_time: Duration,
+    /// Time of compiling it in another process, by the clock.
+    pub compile_time: Duration,
 }
 
 impl Default for Limits {
@@ -92,6 +100,7 @@ impl Default for Limits {
             answer_bytes: ANSWER_BYTES_MAX,
             handles: HANDLES_MAX,
             decision_time: DECISION_TIME_MAX,
+            compile_time: COMPILE_TIME_MAX,
         }
     }
 }

@@ -95,12 +95,25 @@ pub enum LoadError {
     /// It compiles, and breaks before it can be asked anything.
     #[error("it does not start: {0}")]
     DoesNotStart(Broken),
+    /// Its worker process has no sandbox, so that it was told nothing.
+    #[error("its worker process has no sandbox on this machine: {what}")]
+    NoSandbox {
+        /// What is missing.
+        what: String,
+    },
     /// Its worker process cannot be had, or died of it.
     #[error("its worker process {what}")]
     Worker {
         /// What is with it.
         what: String,
     },
+}
+
+impl LoadError {
+    /// What wasmtime says of a component that it does not compile.
+    pub(super) fn uncompiled(error: &wasmtime::Error) -> Self {
+        Self::Compile { what: shown::ascii(&format!("{error:#}")) }
+    }
 }
 
 /// An import by a name of ours that is something else inside.
@@ -198,24 +211,32 @@ pub fn read(path: &Path, limits: &Limits) -> Result<(String, Vec<u8>), LoadError
     Ok((name.into_owned(), bytes))
 }
 
-/// The size of a component and what it exports, without compiling it.
-pub(super) fn look_through(
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<(u64, Vec<Exported>), LoadError> {
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    if size > limits.file_bytes {
-        return Err(LoadError::TooLarge { limit: limits.file_bytes });
+/// What is known of a component before it is compiled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Outline {
+    pub(super) identity: Identity,
+    pub(super) interfaces: Vec<Exported>,
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+}
+
+impl Outline {
+    /// Looks a component through, without compiling it.
+    pub(super) fn of(name: &str, bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > limits.file_bytes {
+            return Err(LoadError::TooLarge { limit: limits.file_bytes });
+        }
+        let interfaces = inspect(bytes)?;
+        let digest = Digest::of(bytes);
+        let identity = Identity { name: name.to_owned(), sha256: Some(digest) };
+        Ok(Self { identity, interfaces, size, digest })
     }
-    Ok((size, inspect(bytes)?))
 }
 
 /// A component that passed every check and can be asked.
 pub struct LoadedPolicy {
-    identity: Identity,
-    interfaces: Vec<Exported>,
-    size: u64,
-    digest: Digest,
+    outline: Outline,
     limits: Limits,
     pub(super) ticker: Arc<Ticker>,
     pub(super) pre: InstancePre<State>,
@@ -252,19 +273,23 @@ impl LoadedPolicy {
         bytes: &[u8],
         limits: Limits,
     ) -> Result<Self, LoadError> {
-        let (size, interfaces) = look_through(bytes, &limits)?;
-        let compile = |error: wasmtime::Error| LoadError::Compile {
-            what: shown::ascii(&format!("{error:#}")),
-        };
-        let component = Component::from_binary(runtime.engine(), bytes).map_err(compile)?;
+        let outline = Outline::of(name, bytes, &limits)?;
+        let component = runtime.compile(bytes, outline.digest, &limits)?;
+        Self::from_component(runtime, outline, &component, limits)
+    }
+
+    /// Gets ready what was compiled.
+    pub(super) fn from_component(
+        runtime: &Runtime,
+        outline: Outline,
+        component: &Component,
+        limits: Limits,
+    ) -> Result<Self, LoadError> {
         // The only imports that came this far are types and the log. If more than that is in them, it has no provider.
         let pre =
-            runtime.linker().instantiate_pre(&component).map_err(|error| other_import(&error))?;
-        let exports = Exports::find(&interfaces, &component);
-        let digest = Digest::of(bytes);
-        let identity = Identity { name: name.to_owned(), sha256: Some(digest) };
-        let ticker = runtime.ticker();
-        let policy = Self { identity, interfaces, size, digest, limits, ticker, pre, exports };
+            runtime.linker().instantiate_pre(component).map_err(|error| other_import(&error))?;
+        let exports = Exports::find(&outline.interfaces, component);
+        let policy = Self { outline, limits, ticker: runtime.ticker(), pre, exports };
         policy.try_out()?;
         Ok(policy)
     }
@@ -272,31 +297,31 @@ impl LoadedPolicy {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.identity.name
+        &self.outline.identity.name
     }
 
     /// What it is known by.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
-        &self.identity
+        &self.outline.identity
     }
 
     /// What it implements.
     #[must_use]
     pub fn interfaces(&self) -> &[Exported] {
-        &self.interfaces
+        &self.outline.interfaces
     }
 
     /// The bytes of its file.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.size
+        self.outline.size
     }
 
     /// The hash of its file.
     #[must_use]
     pub const fn digest(&self) -> Digest {
-        self.digest
+        self.outline.digest
     }
 
     /// What it may use.
@@ -328,10 +353,10 @@ impl Exports {
 impl fmt::Debug for LoadedPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadedPolicy")
-            .field("name", &self.identity.name)
-            .field("interfaces", &self.interfaces)
-            .field("size", &self.size)
-            .field("digest", &self.digest)
+            .field("name", &self.outline.identity.name)
+            .field("interfaces", &self.outline.interfaces)
+            .field("size", &self.outline.size)
+            .field("digest", &self.outline.digest)
             .finish_non_exhaustive()
     }
 }

@@ -14,6 +14,7 @@
 //!   off ([`engine_config`]).
 
 mod builtin;
+mod compile;
 mod component;
 mod engine;
 mod evaluator;
@@ -30,6 +31,7 @@ pub mod wit;
 mod worker;
 
 pub use builtin::BuiltIn;
+pub use compile::{Cache, CacheError, Compilation};
 pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
 pub use evaluator::{Asked, Broken, Evaluation, Evaluator, Identity, Line, LineLevel, Log, ask};
 pub use interface::{Export, Exported, Interface, PACKAGE, spoken_version};

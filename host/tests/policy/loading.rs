@@ -27,7 +27,7 @@ fn message(result: Result<LoadedPolicy, LoadError>) -> String {
 
 /// A component around this, whose `page-selection` has a function by the right name that asks and answers something
 /// else: the last thing that is noticed.
-fn component(inside: &str) -> String {
+pub(crate) fn component(inside: &str) -> String {
     format!(
         r#"(component
             {inside}

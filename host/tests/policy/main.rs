@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compiling;
 mod deciding;
 mod determinism;
 mod evolution;

@@ -12,8 +12,8 @@ use tce_engine::lease::Timestamp;
 use tce_host::{
     decide::{Decided, EjectionRule, Member, Policies, Verdict},
     policy::{
-        Broken, Compiler, Evaluator, Limits, LoadError, Program, Question, WorkerPolicy, ask,
-        wit::PageChoice,
+        Broken, Compilation, Compiler, Evaluator, Limits, LoadError, Program, Question,
+        WorkerPolicy, ask, wit::PageChoice,
     },
 };
 
@@ -22,12 +22,12 @@ use crate::support::{
     questions::{admit_question, misbehave, page_question, window_question},
 };
 
-fn program() -> Program {
-    Program::at(PathBuf::from(env!("CARGO_BIN_EXE_tce")))
+fn compilation() -> Compilation {
+    Compilation::new(Program::at(PathBuf::from(env!("CARGO_BIN_EXE_tce"))))
 }
 
 fn worker_within(compiler: Compiler, name: &str, limits: Limits) -> WorkerPolicy {
-    WorkerPolicy::from_file(program(), compiler, &plugin_file(name), limits)
+    WorkerPolicy::from_file(&compilation(), compiler, &plugin_file(name), limits)
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -218,24 +218,24 @@ fn what_a_worker_must_not_do_is_denied() {
 fn what_is_no_policy_is_told_as_it_is_here() {
     let load = |bytes: &[u8]| {
         let (compiler, limits) = (Compiler::default(), Limits::default());
-        WorkerPolicy::from_bytes(program(), compiler, "none", bytes.to_vec(), limits)
+        WorkerPolicy::from_bytes(&compilation(), compiler, "none", bytes, limits)
     };
     assert!(matches!(load(b"no component"), Err(LoadError::NotAComponent { .. })));
     let little = Limits { memory_bytes: 1 << 16, ..Limits::default() };
     let starts =
-        WorkerPolicy::from_file(program(), Compiler::default(), &plugin_file("tight"), little);
+        WorkerPolicy::from_file(&compilation(), Compiler::default(), &plugin_file("tight"), little);
     assert!(matches!(starts, Err(LoadError::DoesNotStart(_))), "{starts:?}");
 }
 
 #[test]
 fn a_program_that_is_no_worker_is_told() {
     let load = |program| {
-        let limits = Limits::default();
-        WorkerPolicy::from_file(program, Compiler::default(), &plugin_file("tight"), limits)
+        let (compilation, limits) = (Compilation::new(program), Limits::default());
+        WorkerPolicy::from_file(&compilation, Compiler::default(), &plugin_file("tight"), limits)
     };
     let ends = Program::with_arguments("/bin/true".into(), vec![]);
     let error = load(ends).expect_err("no worker").to_string();
-    assert!(error.contains("died when it loaded it"), "{error}");
+    assert!(error.contains("died when it compiled it"), "{error}");
     let error = load(Program::at("/nowhere/tce".into())).expect_err("no worker").to_string();
     assert!(error.contains("does not start"), "{error}");
 }

@@ -10,24 +10,23 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use wasmtime::Engine;
 
 use crate::policy::{
-    engine::Compiler,
+    compile::{Code, Compilation},
+    engine::{Compiler, engine_config},
     evaluator::{Broken, Evaluation, Evaluator, Identity, Log},
     interface::Exported,
     limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limits},
-    load::{Digest, LoadError, look_through, read},
+    load::{LoadError, Outline, read},
     question::{Function, Question},
     wit::{Setting, SettingDescription, SettingProblem},
 };
 
 use super::{
     process::{Lost, Process, Program},
-    protocol::{self, Given, Load, Loaded, Request},
+    protocol::{self, Given, Load, Loaded, Request, Task},
 };
-
-/// How long a worker may take to start and to compile a component. One with an interpreter inside takes 16 s.
-const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Deaths in a row after which the next start has to wait.
 const DEATHS_MAX: u32 = 3;
@@ -41,8 +40,6 @@ const REST_MAX: Duration = Duration::from_secs(60);
 /// A component in a process of its own. Its process is started again when it has died, at the next question; what was
 /// asked of the one that died is [`Broken::WorkerDied`], or [`Broken::Timeout`] if it was killed for being late.
 pub struct WorkerPolicy {
-    identity: Identity,
-    interfaces: Vec<Exported>,
     answers: Vec<Function>,
     plan: Plan,
     seat: Mutex<Seat>,
@@ -54,7 +51,7 @@ pub struct WorkerPolicy {
 struct Plan {
     program: Program,
     load: Load,
-    component: Vec<u8>,
+    code: Code,
 }
 
 /// The process that answers, and how those before it have ended.
@@ -72,41 +69,46 @@ impl WorkerPolicy {
     ///
     /// The file is no policy for this host, or there is no worker; the error says why and what to do.
     pub fn from_file(
-        program: Program,
+        compilation: &Compilation,
         compiler: Compiler,
         path: &Path,
         limits: Limits,
     ) -> Result<Self, LoadError> {
         let (name, bytes) = read(path, &limits)?;
-        Self::from_bytes(program, compiler, &name, bytes, limits)
+        Self::from_bytes(compilation, compiler, &name, &bytes, limits)
     }
 
-    /// Loads what is in memory, under this name. Here it is only looked through; it is compiled in the worker.
+    /// Loads what is in memory, under this name. Here it is only looked through; what is compiled, by one process, is
+    /// executed by another.
     ///
     /// # Errors
     ///
     /// The bytes are no policy for this host, or there is no worker; the error says why and what to do.
     pub fn from_bytes(
-        program: Program,
+        compilation: &Compilation,
         compiler: Compiler,
         name: &str,
-        bytes: Vec<u8>,
+        bytes: &[u8],
         limits: Limits,
     ) -> Result<Self, LoadError> {
-        let (_, interfaces) = look_through(&bytes, &limits)?;
-        let identity = Identity { name: name.to_owned(), sha256: Some(Digest::of(&bytes)) };
-        let load = Load { name: name.to_owned(), compiler, limits };
-        let plan = Plan { program, load, component: bytes };
+        let outline = Outline::of(name, bytes, &limits)?;
+        let engine = engine_config(compiler)
+            .map_err(|error| error.to_string())
+            .and_then(|config| Engine::new(&config).map_err(|error| error.to_string()))
+            .map_err(|what| LoadError::Worker { what })?;
+        let code = compilation.code((&engine, compiler), bytes, outline.digest, &limits)?;
+        let load = Load { outline, compiler, limits };
+        let plan = Plan { program: compilation.program().clone(), load, code };
         let (process, answers) = plan.start()?;
         let process_id = AtomicU32::new(process.id());
         let seat = Mutex::new(Seat { process: Some(process), deaths: 0, died: None });
-        Ok(Self { identity, interfaces, answers, plan, seat, process_id })
+        Ok(Self { answers, plan, seat, process_id })
     }
 
     /// What it implements.
     #[must_use]
     pub fn interfaces(&self) -> &[Exported] {
-        &self.interfaces
+        &self.plan.load.outline.interfaces
     }
 
     /// The number of its process; `None` between a death and the next question.
@@ -146,20 +148,19 @@ impl WorkerPolicy {
 }
 
 impl Plan {
-    /// A process that has loaded the component, and what that answers.
+    /// A process that has taken the code, and what that answers.
     fn start(&self) -> Result<(Process, Vec<Function>), LoadError> {
         let lost = |what: String| LoadError::Worker { what };
+        let within = self.load.limits.compile_time;
         let mut process = Process::start(&self.program)
             .map_err(|error| lost(format!("does not start: {error}")))?;
         let loaded: Loaded = process
-            .exchange(LOAD_TIME_MAX, |stream| {
-                protocol::send(stream, &self.load)?;
-                protocol::send_component(stream, &self.component)
+            .exchange(within, |stream| {
+                protocol::send(stream, &Task::Serve(Given::Borrowed(&self.load)))?;
+                protocol::send_bytes(stream, self.code.as_bytes())
             })
             .map_err(|why| match why {
-                Lost::Late => {
-                    lost(format!("had not loaded it after {} s", LOAD_TIME_MAX.as_secs()))
-                }
+                Lost::Late => lost(format!("had not loaded it after {} ms", within.as_millis())),
                 Lost::Dead(what) => lost(format!("died when it loaded it: {what}")),
             })?;
         Ok((process, loaded?))
@@ -210,7 +211,7 @@ impl Seat {
 
 impl Evaluator for WorkerPolicy {
     fn identity(&self) -> &Identity {
-        &self.identity
+        &self.plan.load.outline.identity
     }
 
     fn answers(&self, function: Function) -> bool {
@@ -255,8 +256,8 @@ fn bounded(mut evaluation: Evaluation, budget: u64) -> Evaluation {
 impl std::fmt::Debug for WorkerPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkerPolicy")
-            .field("identity", &self.identity)
-            .field("interfaces", &self.interfaces)
+            .field("identity", self.identity())
+            .field("interfaces", &self.interfaces())
             .finish_non_exhaustive()
     }
 }

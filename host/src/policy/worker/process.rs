@@ -100,6 +100,12 @@ impl Process {
         heard.map_err(|error| self.lost(&error))
     }
 
+    /// Hears code, which follows a reply that said so.
+    pub(super) fn hear_code(&mut self, within: Duration) -> Result<Vec<u8>, Lost> {
+        let mut stream = Timed { stream: &self.stream, start: Instant::now(), within };
+        protocol::receive_code(&mut stream).map_err(|error| self.lost(&error))
+    }
+
     fn lost(&mut self, error: &io::Error) -> Lost {
         match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Lost::Late,

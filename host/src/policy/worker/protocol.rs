@@ -8,8 +8,8 @@ use crate::policy::{
     engine::Compiler,
     evaluator::Broken,
     interface::Export,
-    limits::{FILE_BYTES_MAX, Limits},
-    load::LoadError,
+    limits::{CODE_BYTES_MAX, FILE_BYTES_MAX, Limits},
+    load::{LoadError, Outline},
     question::{Function, Question},
     wit::Setting,
 };
@@ -17,18 +17,29 @@ use crate::policy::{
 /// The bytes of a question or an evaluation. An answer of all the bytes that it may have takes a few times as many.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
-/// The bytes of a component.
-const COMPONENT_BYTES_MAX: u64 = FILE_BYTES_MAX;
-
-/// The first thing that a worker is told. The component follows in a frame of its own, as it is.
+/// The first thing that a worker is told. A component, or its code, follows in a frame of its own, as it is.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one for each process")]
+pub(super) enum Task<'a> {
+    /// Compiling a component, which comes in the frame. The reply is a [`Compiled`], with the code in a frame behind it.
+    Compile(Compiler),
+    /// Answering as a policy, whose code comes in the frame. The reply is a [`Loaded`]; then come requests.
+    Serve(Given<'a, Load>),
+}
+
+/// What is known of a policy beside its code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Load {
-    pub(super) name: String,
+    pub(super) outline: Outline,
     pub(super) compiler: Compiler,
     pub(super) limits: Limits,
 }
 
-/// What a worker says to it: what the policy answers.
+/// Whether a component was compiled.
+pub(super) type Compiled = Result<(), Unloadable>;
+
+/// Whether code was taken: what the policy answers.
 pub(super) type Loaded = Result<Vec<Function>, Unloadable>;
 
 /// Everything else that a worker is told, with the type of the reply.
@@ -55,6 +66,7 @@ pub(super) enum Unloadable {
     Imports { names: Vec<String> },
     OtherType { interface: String, what: String },
     DoesNotStart(Broken),
+    NoSandbox { what: String },
     Other { what: String },
 }
 
@@ -67,6 +79,7 @@ impl From<LoadError> for Unloadable {
                 Self::OtherType { interface: interface.to_string(), what }
             }
             LoadError::DoesNotStart(broken) => Self::DoesNotStart(broken),
+            LoadError::NoSandbox { what } => Self::NoSandbox { what },
             other => Self::Other { what: format!("does not load it: {other}") },
         }
     }
@@ -82,6 +95,7 @@ impl From<Unloadable> for LoadError {
                 None => Self::Worker { what: format!("knows an interface {interface:?}") },
             },
             Unloadable::DoesNotStart(broken) => Self::DoesNotStart(broken),
+            Unloadable::NoSandbox { what } => Self::NoSandbox { what },
             Unloadable::Other { what } => Self::Worker { what },
         }
     }
@@ -93,9 +107,9 @@ pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<
     send_frame(to, &text, MESSAGE_BYTES_MAX)
 }
 
-/// Sends a component.
-pub(super) fn send_component(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    send_frame(to, bytes, COMPONENT_BYTES_MAX)
+/// Sends a component, which is not larger than a file may be, or code.
+pub(super) fn send_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    send_frame(to, bytes, CODE_BYTES_MAX)
 }
 
 /// Receives a message.
@@ -105,7 +119,12 @@ pub(super) fn receive<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<M
 
 /// Receives a component.
 pub(super) fn receive_component(from: &mut impl Read) -> io::Result<Vec<u8>> {
-    receive_frame(from, COMPONENT_BYTES_MAX)
+    receive_frame(from, FILE_BYTES_MAX)
+}
+
+/// Receives code.
+pub(super) fn receive_code(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    receive_frame(from, CODE_BYTES_MAX)
 }
 
 fn send_frame(to: &mut impl Write, bytes: &[u8], max: u64) -> io::Result<()> {

@@ -8,14 +8,15 @@ use std::{
 };
 
 use crate::policy::{
-    engine::Runtime,
+    compile::Code,
+    engine::{Compiler, Runtime},
     evaluator::Evaluator,
     load::{LoadError, LoadedPolicy},
     question::Function,
 };
 
 use super::{
-    protocol::{self, Load, Loaded, Request, Unloadable},
+    protocol::{self, Compiled, Load, Loaded, Request, Task, Unloadable},
     sandbox::{self, Attempt},
 };
 
@@ -54,32 +55,57 @@ fn try_serve() -> io::Result<()> {
     if let Err(what) = sandbox::enter() {
         return refuse(&mut socket, what);
     }
-    let load: Load = protocol::receive(&mut socket)?;
-    let component = protocol::receive_component(&mut socket)?;
-    let policy = match open(&load, &component) {
-        Ok(policy) => policy,
-        Err(error) => return protocol::send(&mut socket, &Loaded::Err(error.into())),
-    };
-    drop(component);
-    let answers = Function::ALL.into_iter().filter(|function| policy.answers(*function)).collect();
-    protocol::send(&mut socket, &Loaded::Ok(answers))?;
-    loop {
-        let request: Request<'static> = protocol::receive(&mut socket)?;
-        answer(&mut socket, &policy, &request)?;
+    match protocol::receive(&mut socket)? {
+        Task::Compile(compiler) => compile(&mut socket, compiler),
+        Task::Serve(load) => serve_policy(&mut socket, &load),
     }
 }
 
 /// Says that there is no sandbox. What was sent is not looked at.
 fn refuse(socket: &mut File, what: String) -> io::Result<()> {
-    let what = format!("has no sandbox on this machine: {what}");
-    protocol::send(socket, &Loaded::Err(Unloadable::Other { what }))?;
+    protocol::send(socket, &Loaded::Err(Unloadable::NoSandbox { what }))?;
     io::copy(socket, &mut io::sink()).map(drop)
 }
 
-fn open(load: &Load, component: &[u8]) -> Result<LoadedPolicy, LoadError> {
-    let runtime = Runtime::without_clock(load.compiler)
-        .map_err(|error| LoadError::Worker { what: error.to_string() })?;
-    LoadedPolicy::from_bytes(&runtime, &load.name, component, load.limits)
+fn compile(socket: &mut File, compiler: Compiler) -> io::Result<()> {
+    let component = protocol::receive_component(socket)?;
+    let code = runtime(compiler).and_then(|runtime| {
+        let code = runtime.engine().precompile_component(&component);
+        code.map_err(|error| LoadError::uncompiled(&error))
+    });
+    match code {
+        Ok(code) => {
+            protocol::send(socket, &Compiled::Ok(()))?;
+            protocol::send_bytes(socket, &code)
+        }
+        Err(error) => protocol::send(socket, &Compiled::Err(error.into())),
+    }
+}
+
+fn serve_policy(socket: &mut File, load: &Load) -> io::Result<()> {
+    let code = Code::from_parent(protocol::receive_code(socket)?);
+    let policy = match open(load, &code) {
+        Ok(policy) => policy,
+        Err(error) => return protocol::send(socket, &Loaded::Err(error.into())),
+    };
+    drop(code);
+    let answers = Function::ALL.into_iter().filter(|function| policy.answers(*function)).collect();
+    protocol::send(socket, &Loaded::Ok(answers))?;
+    loop {
+        let request: Request<'static> = protocol::receive(socket)?;
+        answer(socket, &policy, &request)?;
+    }
+}
+
+fn runtime(compiler: Compiler) -> Result<Runtime, LoadError> {
+    Runtime::without_clock(compiler).map_err(|error| LoadError::Worker { what: error.to_string() })
+}
+
+fn open(load: &Load, code: &Code) -> Result<LoadedPolicy, LoadError> {
+    let runtime = runtime(load.compiler)?;
+    let component =
+        code.component(runtime.engine()).map_err(|error| LoadError::uncompiled(&error))?;
+    LoadedPolicy::from_component(&runtime, load.outline.clone(), &component, load.limits)
 }
 
 fn answer(socket: &mut File, policy: &LoadedPolicy, request: &Request<'_>) -> io::Result<()> {

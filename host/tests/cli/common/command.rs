@@ -19,7 +19,11 @@ pub(crate) struct Ended {
 
 /// Runs the command.
 pub(crate) fn tce(args: &[&str]) -> Ended {
-    let output = Command::new(env!("CARGO_BIN_EXE_tce")).args(args).output().expect("tce starts");
+    let output = Command::new(env!("CARGO_BIN_EXE_tce"))
+        .args(args)
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .expect("tce starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

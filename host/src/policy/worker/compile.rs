@@ -1,0 +1,35 @@
+//! A process that compiles one component.
+
+use std::time::Duration;
+
+use crate::policy::{engine::Compiler, load::LoadError};
+
+use super::{
+    process::{Lost, Process, Program},
+    protocol::{self, Compiled, Task},
+};
+
+/// The code of a component.
+pub(in crate::policy) fn compile(
+    program: &Program,
+    compiler: Compiler,
+    component: &[u8],
+    within: Duration,
+) -> Result<Vec<u8>, LoadError> {
+    let lost = |why: Lost| LoadError::Worker {
+        what: match why {
+            Lost::Late => format!("had not compiled it after {} ms", within.as_millis()),
+            Lost::Dead(what) => format!("died when it compiled it: {what}"),
+        },
+    };
+    let mut process = Process::start(program)
+        .map_err(|error| LoadError::Worker { what: format!("does not start: {error}") })?;
+    let compiled: Compiled = process
+        .exchange(within, |stream| {
+            protocol::send(stream, &Task::Compile(compiler))?;
+            protocol::send_bytes(stream, component)
+        })
+        .map_err(lost)?;
+    compiled?;
+    process.hear_code(within).map_err(lost)
+}
