@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod addr;
+mod bits;
 mod calls;
 pub mod edit;
 mod engine;

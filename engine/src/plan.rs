@@ -16,12 +16,17 @@
 //! all of which it must write. An unmap lies between two TCEs that stay set or are replaced. For either, calls that
 //! each take in as much as they may, from the left, are the fewest.
 
+mod kinds;
+
 use crate::{
     access::Access,
     addr::{HostAddr, PageShift, Pages},
+    bits::{below, count, places},
     edit::Wish,
-    table::{MappedRun, TOGETHER_MAX, Table, Target, Word},
+    table::{Found, MappedRun, TOGETHER_MAX, Table, Target, Word},
 };
+
+use kinds::Kinds;
 
 /// The most TCEs of one call. A call cannot be interrupted, so this bounds how long one takes.
 pub const CALL_TCES_MAX: u64 = 1 << 20;
@@ -76,6 +81,8 @@ pub struct Plan {
     pub tces_cleared: u64,
     /// TCEs that are as wished already.
     pub tces_kept: u64,
+    /// Where the table has what is wished, so that it need not be searched again for the change.
+    pub found: Found,
 }
 
 /// Plans wishes, which are settled: ascending, each TCE in one at most (see [`settle`](crate::edit::settle)).
@@ -88,15 +95,13 @@ pub fn plan(table: &Table, wishes: &[Wish]) -> Plan {
 fn plan_calls_of(table: &Table, wishes: &[Wish], tces_max: u64) -> Plan {
     let mut planner = Planner::new(table, tces_max);
     planner.plan.calls.reserve(wishes.len().min(CALLS_RESERVED_MAX));
-    for together in wishes.chunks(TOGETHER_MAX) {
-        for (wish, word) in together.iter().zip(table.words_at(together)) {
-            if wish.end - wish.first == 1 {
-                planner.take_one(wish, word);
-            } else {
-                planner.take(wish);
-            }
-        }
+    let found = table.find(wishes);
+    let mut words = [Word::NOTHING; TOGETHER_MAX];
+    for (together, above) in wishes.chunks(TOGETHER_MAX).zip(found.chunks()) {
+        table.read(together, above, &mut words);
+        planner.take_together(together, Kinds::of(together, &words[..together.len()]));
     }
+    planner.plan.found = found;
     planner.finish()
 }
 
@@ -139,23 +144,37 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans a wish for one TCE, of which the table says this.
-    #[inline]
-    fn take_one(&mut self, wish: &Wish, word: Word) {
-        let is_set = word.is_target();
-        self.is_cut |= is_set && wish.target.is_some();
-        match wish.target {
-            Some(target) if word.points_to(&target) => self.plan.tces_kept += 1,
-            Some(target) => {
-                self.plan.tces_new += u64::from(!is_set);
-                self.map_piece(wish.first, wish.end, wish, target);
-            }
-            None if is_set => {
-                self.pass_to(wish.first);
-                self.clear(wish.first, wish.end);
-            }
-            None => {}
+    /// Plans wishes of these kinds, all that come between two for several TCEs at once.
+    fn take_together(&mut self, wishes: &[Wish], kinds: Kinds) {
+        let mut passed = 0;
+        for at in places(kinds.several) {
+            self.take_ones(wishes, kinds.at(below(at) & !passed));
+            self.take(&wishes[at]);
+            passed = below(at) | 1 << at;
         }
+        self.take_ones(wishes, kinds.at(!passed));
+    }
+
+    /// Plans wishes for one TCE each, first the unmaps and then the maps: all that an unmap needs to know of the maps before
+    /// it is how many there are, and whether one of them replaces.
+    fn take_ones(&mut self, wishes: &[Wish], Kinds { maps, set, kept, .. }: Kinds) {
+        let (written, stay) = (maps & !kept, maps & set);
+        let tces_set = self.plan.tces_set;
+        let mut passed = 0;
+        for at in places(set & !maps) {
+            self.is_cut |= stay & below(at) & !passed != 0;
+            passed = below(at);
+            self.pass_to(wishes[at].first);
+            self.clear(wishes[at].first, wishes[at].end, tces_set + count(written & passed));
+        }
+        self.is_cut |= stay & !passed != 0;
+        for at in places(written) {
+            if let Some(target) = wishes[at].target {
+                self.map_piece(wishes[at].first, wishes[at].end, &wishes[at], target);
+            }
+        }
+        self.plan.tces_kept += count(kept);
+        self.plan.tces_new += count(maps & !set);
     }
 
     /// Goes on to TCEs that are to be unmapped. Where one before them is set, it stays or is replaced, so the unmap ends.
@@ -174,14 +193,13 @@ impl<'a> Planner<'a> {
             self.pass_to(wish.first);
         }
         for run in runs {
-            self.clear(run.first, run.end());
+            self.clear(run.first, run.end(), self.plan.tces_set);
         }
     }
 
-    /// Has TCEs cleared, by the open unmap as far as it reaches.
-    fn clear(&mut self, mut first: u64, end: u64) {
+    /// Has TCEs cleared, by the open unmap as far as it reaches. The plan sets so many before them.
+    fn clear(&mut self, mut first: u64, end: u64, tces_set: u64) {
         self.plan.tces_cleared += end - first;
-        let tces_set = self.plan.tces_set;
         if let Some(open) = &mut self.open {
             let reach = end.min(open.first + self.tces_max);
             if first < reach {

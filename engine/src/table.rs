@@ -27,6 +27,7 @@ use word::Places;
 pub(crate) use fulfil::TOGETHER_MAX;
 pub(crate) use word::Word;
 
+pub use fulfil::Found;
 pub use within::Within;
 pub use word::TARGETS_END;
 
@@ -126,8 +127,7 @@ impl Table {
     #[must_use]
     pub fn is_empty_within(&self, first: u64, end: u64) -> bool {
         // Most are not, and show it at once.
-        first >= end
-            || !self.tree.word_at(first).is_target() && self.within(first, end).next().is_none()
+        first >= end || !self.tree.word_at(first).is_target() && self.within(first, end).is_over()
     }
 
     /// Forgets what is mapped between `first` and `end`, and hands each run of it to `forgotten`.

@@ -56,6 +56,25 @@ pub(crate) fn any_wish() -> impl Strategy<Value = Wish> {
     })
 }
 
+/// Settled wishes, more than are looked up together, close enough that they join and split blocks for one another.
+pub(crate) fn any_settled() -> impl Strategy<Value = Vec<Wish>> {
+    let chosen = prop_oneof![
+        3 => (0u64..8).prop_map(Some),
+        1 => Just(None),
+    ];
+    let one = (1u64..3, prop_oneof![8 => Just(1), 1 => 2u64..70], chosen);
+    proptest::collection::vec(one, 1..300).prop_map(|parts| {
+        let mut next = 0;
+        let wishes = parts.into_iter().map(|(gap, pages, row)| {
+            let first = next + gap - 1;
+            next = first + pages;
+            // Mostly one row, so that neighbours continue one another.
+            wish(first, pages, row.map(|row| target(first + 1_000 * (row / 6))))
+        });
+        wishes.collect()
+    })
+}
+
 /// What a wish says of each of its pages.
 pub(crate) fn wished_pages(wish: &Wish) -> impl Iterator<Item = (u64, Option<Target>)> + '_ {
     (wish.first..wish.end)

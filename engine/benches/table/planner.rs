@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Duration};
 
 use tce_engine::{
     edit::{Wish, settle},
-    plan::plan,
+    plan::{Plan, plan},
     region::RegionId,
     table::{MappedRun, Table},
 };
@@ -155,15 +155,15 @@ fn measure_load(shift: u32, load: &Load, region: RegionId, effort: Effort) {
 fn batch(table: &mut Table, wishes: Vec<Wish>) -> (Parts, u64) {
     let mut settled = Vec::new();
     let settling = time(|| settled = settle(wishes, PAGE));
-    let mut calls = 0;
-    let planning = time(|| calls = black_box(plan(table, &settled)).calls.len());
+    let mut planned = Plan::default();
+    let planning = time(|| planned = black_box(plan(table, &settled)));
     let noting = time(|| {
-        table.fulfil(&settled, |run| {
+        table.fulfil(&settled, &planned.found, |run| {
             black_box((run.target.region, run.pages));
         });
     });
     let parts = Parts { settle: settling, plan: planning, note: noting };
-    (parts, u64::try_from(calls).expect("it is small"))
+    (parts, u64::try_from(planned.calls.len()).expect("it is small"))
 }
 
 fn wish(change: Change, region: RegionId) -> Wish {

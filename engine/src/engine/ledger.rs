@@ -5,7 +5,7 @@ use crate::{
     kernel::Kernel,
     lease::{LeaseId, Leases},
     region::Regions,
-    table::Table,
+    table::{Found, Table},
     window::WindowId,
 };
 
@@ -45,7 +45,7 @@ impl Ledger<'_> {
     }
 
     /// Notes all as wished, in place of what was there. Nothing of it lingers any more.
-    pub(super) fn fulfil(&mut self, wishes: &[Wish]) {
+    pub(super) fn fulfil(&mut self, wishes: &[Wish], found: &Found) {
         let Self { table, regions, leases, lease, window } = self;
         let tces = leases.tces_mut(*lease, *window);
         for Wish { first, end, target } in wishes {
@@ -54,7 +54,7 @@ impl Ledger<'_> {
                 *tces += end - first;
             }
         }
-        table.fulfil(wishes, |old| {
+        table.fulfil(wishes, found, |old| {
             regions.remove_tces(old.target.region, old.pages);
             *tces -= old.pages;
         });

@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     edit::settle,
     testing::{
-        PAGE, PageModel, any_wish, grant, grant_table, pages_of, table_of, target, wish,
-        wished_pages,
+        PAGE, PageModel, any_settled, any_wish, grant, grant_table, pages_of, table_of, target,
+        wish, wished_pages,
     },
 };
 
@@ -125,6 +125,27 @@ fn effect(call: &PlannedCall, page: u64) -> Shown {
     let Action::Map { address, access } = call.action else { return None };
     let offset = Pages::new(page - call.first).bytes(PAGE).expect("it fits");
     Some((address.checked_add(offset).expect("it fits"), access))
+}
+
+/// The plan if each wish is planned for itself.
+fn one_by_one(table: &Table, wishes: &[Wish], tces_max: u64) -> Plan {
+    let mut planner = Planner::new(table, tces_max);
+    wishes.iter().for_each(|wish| planner.take(wish));
+    planner.finish()
+}
+
+proptest! {
+    #[test]
+    fn wishes_planned_together_are_planned_as_one_by_one(
+        batches in proptest::collection::vec(any_settled(), 2),
+        tces_max in 1u64..6,
+    ) {
+        let mut table = table_of(&[]);
+        batches[0].iter().for_each(|wish| grant_table(&mut table, wish));
+        let mut plan = plan_calls_of(&table, &batches[1], tces_max);
+        plan.found = Found::default();
+        prop_assert_eq!(plan, one_by_one(&table, &batches[1], tces_max));
+    }
 }
 
 proptest! {

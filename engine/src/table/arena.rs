@@ -1,6 +1,8 @@
 //! Where the blocks are: in chunks, so that growing copies nothing and wastes little. A chunk's memory is there as long as
 //! one of its blocks is used.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::addr::{Bytes, PageShift};
 
 use super::word::{BlockNumber, Word};
@@ -13,7 +15,24 @@ pub(super) const BLOCK_WORDS: usize = 1 << BLOCK_SHIFT;
 const CHUNK_SHIFT: u32 = 5;
 const CHUNK_BLOCKS: usize = 1 << CHUNK_SHIFT;
 
-pub(super) type Block = [Word; BLOCK_WORDS];
+/// Words side by side, eight of them in each cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Block([Word; BLOCK_WORDS]);
+
+impl Deref for Block {
+    type Target = [Word; BLOCK_WORDS];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 type Chunk = Box<[Block; CHUNK_BLOCKS]>;
 
@@ -46,7 +65,7 @@ impl Arena {
     pub(super) fn split(&mut self, word: Word, tces: u64, page: PageShift) -> BlockNumber {
         let number = self.take();
         let mut at = word;
-        for slot in self.block_mut(number) {
+        for slot in &mut **self.block_mut(number) {
             *slot = at;
             at = at.advanced(tces, page);
         }
@@ -136,7 +155,7 @@ fn index(number: u32) -> usize {
 
 /// On the heap from the start: as a value it would go over the stack.
 fn new_chunk() -> Chunk {
-    let blocks = vec![[Word::NOTHING; BLOCK_WORDS]; CHUNK_BLOCKS].into_boxed_slice();
+    let blocks = vec![Block([Word::NOTHING; BLOCK_WORDS]); CHUNK_BLOCKS].into_boxed_slice();
     let Ok(blocks) = blocks.try_into() else { unreachable!("it has this length") };
     blocks
 }

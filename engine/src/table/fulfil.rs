@@ -1,7 +1,10 @@
 //! Many wishes at once. They are looked up together before anything is done about one of them: the processor fetches the
 //! words side by side then, where it would else wait for each.
 
-use crate::edit::Wish;
+use crate::{
+    bits::{count, places, sets_of},
+    edit::Wish,
+};
 
 use super::{MappedRun, Table, within::Piece, word::Word};
 
@@ -9,60 +12,123 @@ use super::{MappedRun, Table, within::Piece, word::Word};
 /// what was looked up to stay close to it.
 pub(crate) const TOGETHER_MAX: usize = 64;
 
+/// Where a table has the first TCE of each wish. It stays so until a block is given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// For each wish its block of the lowest level, or what is said higher up of its first TCE.
+    above: Vec<Word>,
+    given_back: u64,
+}
+
+impl Found {
+    /// So many wishes at a time.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[Word]> {
+        self.above.chunks(TOGETHER_MAX)
+    }
+}
+
 impl Table {
-    /// What the table says of the first TCE of each wish, of [`TOGETHER_MAX`] at most.
-    pub(crate) fn words_at(&self, wishes: &[Wish]) -> [Word; TOGETHER_MAX] {
-        let (tces, mut words) = self.above(wishes);
-        self.tree.read_lowest(&tces[..wishes.len()], &mut words);
-        words
+    /// Finds the first TCE of each wish.
+    pub(crate) fn find(&self, wishes: &[Wish]) -> Found {
+        let mut above = vec![Word::NOTHING; wishes.len()];
+        for (wishes, above) in wishes.chunks(TOGETHER_MAX).zip(above.chunks_mut(TOGETHER_MAX)) {
+            self.tree.words_above(firsts(wishes), above);
+        }
+        Found { above, given_back: self.tree.arena.given_back() }
     }
 
-    /// The first TCE of each wish, and its block of the lowest level or what a word higher up says.
-    fn above(&self, wishes: &[Wish]) -> ([u64; TOGETHER_MAX], [Word; TOGETHER_MAX]) {
-        let mut tces = [0; TOGETHER_MAX];
-        tces.iter_mut().zip(wishes).for_each(|(tce, wish)| *tce = wish.first);
-        let mut above = [Word::NOTHING; TOGETHER_MAX];
-        self.tree.words_above(&tces[..wishes.len()], &mut above);
-        (tces, above)
+    /// Puts in `words` what the table says of the first TCE of each wish, of [`TOGETHER_MAX`] at most, which were found
+    /// there.
+    pub(crate) fn read(&self, wishes: &[Wish], above: &[Word], words: &mut [Word]) {
+        let mut lowest = [&Word::NOTHING; TOGETHER_MAX];
+        self.tree.lowest(firsts(wishes), above, &mut lowest);
+        // A loop that does nothing else: so the processor has as many words on their way as it can.
+        words.iter_mut().zip(&lowest[..wishes.len()]).for_each(|(word, lowest)| *word = **lowest);
     }
 
-    /// Makes all as wished, and hands each run of what is mapped there now to `forgotten`. The wishes are settled: ascending,
-    /// each TCE in one at most.
+    /// Makes all as wished, and hands each run of what is mapped there now to `forgotten`, in no order. The
+    /// wishes are settled: ascending, each TCE in one at most; and they are those that were found in this table.
     ///
     /// # Panics
-    /// As [`Table::replace`].
-    pub fn fulfil(&mut self, wishes: &[Wish], mut forgotten: impl FnMut(&MappedRun)) {
+    /// If others were found, and as [`Table::replace`].
+    pub fn fulfil(
+        &mut self,
+        wishes: &[Wish],
+        found: &Found,
+        mut forgotten: impl FnMut(&MappedRun),
+    ) {
         debug_assert!(wishes.is_sorted_by(|low, high| low.end <= high.first), "settled before");
-        for together in wishes.chunks(TOGETHER_MAX) {
-            self.fulfil_together(together, &mut forgotten);
+        assert_eq!(wishes.len(), found.above.len(), "what was found is of these wishes");
+        for (together, above) in wishes.chunks(TOGETHER_MAX).zip(found.chunks()) {
+            if self.tree.arena.given_back() == found.given_back {
+                self.fulfil_together(together, above, &mut forgotten);
+            } else {
+                let found = self.find(together);
+                self.fulfil_together(together, &found.above, &mut forgotten);
+            }
         }
         if self.tces == 0 {
             self.places.forget();
         }
     }
 
-    fn fulfil_together(&mut self, wishes: &[Wish], forgotten: &mut impl FnMut(&MappedRun)) {
-        let (tces, above) = self.above(wishes);
-        let mut words = above;
-        self.tree.read_lowest(&tces[..wishes.len()], &mut words);
+    /// Step by step, each for all of these wishes: see [`bits`](crate::bits).
+    fn fulfil_together(
+        &mut self,
+        wishes: &[Wish],
+        above: &[Word],
+        forgotten: &mut impl FnMut(&MappedRun),
+    ) {
         let given_back = self.tree.arena.given_back();
-        for ((wish, above), old) in wishes.iter().zip(above).zip(words) {
-            let Wish { first, end, target } = *wish;
-            let pages = end - first;
-            let new = target.map(|target| self.word_of(&MappedRun { first, pages, target }));
-            let new = new.unwrap_or(Word::NOTHING);
-            match above.block() {
-                // Most edits: one TCE in a block that is still there, so what was looked up is still so.
-                Some(block) if pages == 1 && self.tree.arena.given_back() == given_back => {
-                    self.tree.change_one(block, first, new);
-                    if old.is_target() {
-                        self.tces -= 1;
-                        forgotten(&self.places.run(&Piece { first, end, word: old }));
-                    }
-                }
-                _ => self.change(first, end, new, &mut *forgotten),
-            }
-            self.tces += if new.is_target() { pages } else { 0 };
+        let [maps, in_block, others] = sets_of(wishes.iter().zip(above), |(wish, above)| {
+            // So are most: one TCE in a block that is there.
+            let is_in_block = (wish.end - wish.first == 1) & above.block().is_some();
+            [wish.target.is_some(), is_in_block, !is_in_block]
+        });
+        let mut words = self.words_of(wishes, maps);
+        let set = self.exchange(wishes, above, in_block, &mut words);
+        for at in places(set) {
+            let Wish { first, end, .. } = wishes[at];
+            forgotten(&self.places.run(&Piece { first, end, word: words[at] }));
+        }
+        for at in places(others) {
+            self.change(wishes[at].first, wishes[at].end, words[at], &mut *forgotten);
+        }
+        for at in places(in_block) {
+            let block = above[at].block().filter(|_| self.tree.arena.given_back() == given_back);
+            self.tree.join_at(block, wishes[at].first);
         }
     }
+
+    /// The words that wishes shall become, and counts those that are `maps`.
+    fn words_of(&mut self, wishes: &[Wish], maps: u64) -> [Word; TOGETHER_MAX] {
+        let mut words = [Word::NOTHING; TOGETHER_MAX];
+        for at in places(maps) {
+            let Wish { first, end, target } = wishes[at];
+            if let Some(target) = target {
+                let run = MappedRun { first, pages: end - first, target };
+                words[at] = self.word_of(&run);
+                self.tces += run.pages;
+            }
+        }
+        words
+    }
+
+    /// Exchanges words with those in their blocks, and returns where a TCE was set.
+    fn exchange(&mut self, wishes: &[Wish], above: &[Word], of: u64, words: &mut [Word]) -> u64 {
+        let mut set = 0;
+        for at in places(of) {
+            if let Some(block) = above[at].block() {
+                words[at] = self.tree.exchange(block, wishes[at].first, words[at]);
+                set |= u64::from(words[at].is_target()) << at;
+            }
+        }
+        self.tces -= count(set);
+        set
+    }
+}
+
+/// The first TCE of each wish.
+fn firsts(wishes: &[Wish]) -> impl Iterator<Item = u64> + Clone {
+    wishes.iter().map(|wish| wish.first)
 }

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::{span::Span, word::Content, *};
 use crate::{
     edit::Wish,
-    testing::{PAGE, PageModel, any_wish, grant, handle, pages_of, table_of, target, wish},
+    testing::{
+        PAGE, PageModel, any_settled, any_wish, grant, handle, pages_of, table_of, target, wish,
+    },
 };
 
 fn runs(table: &Table) -> Vec<(u64, u64)> {
@@ -151,25 +153,6 @@ proptest! {
     }
 }
 
-/// Settled wishes, more than are looked up together, close enough that they join and split blocks for one another.
-fn any_settled() -> impl Strategy<Value = Vec<Wish>> {
-    let chosen = prop_oneof![
-        3 => (0u64..8).prop_map(Some),
-        1 => Just(None),
-    ];
-    let one = (1u64..3, prop_oneof![8 => Just(1), 1 => 2u64..70], chosen);
-    proptest::collection::vec(one, 1..300).prop_map(|parts| {
-        let mut next = 0;
-        let wishes = parts.into_iter().map(|(gap, pages, row)| {
-            let first = next + gap - 1;
-            next = first + pages;
-            // Mostly one row, so that neighbours continue one another.
-            wish(first, pages, row.map(|row| target(first + 1_000 * (row / 6))))
-        });
-        wishes.collect()
-    })
-}
-
 proptest! {
     #[test]
     fn many_wishes_at_once_are_fulfilled_as_one_by_one(
@@ -181,7 +164,9 @@ proptest! {
             let at_base = |it: Wish| Wish { first: it.first + base, end: it.end + base, ..it };
             let wishes: Vec<Wish> = wishes.into_iter().map(at_base).collect();
             let (mut forgotten, mut expected) = (Vec::new(), Vec::new());
-            together.fulfil(&wishes, |run| forgotten.push(*run));
+            let found = together.find(&wishes);
+            together.fulfil(&wishes, &found, |run| forgotten.push(*run));
+            forgotten.sort_unstable_by_key(|run| run.first);
             for Wish { first, end, target } in wishes {
                 match target {
                     Some(target) => {
@@ -200,17 +185,28 @@ proptest! {
     }
 }
 
-#[test]
-fn a_block_that_goes_half_way_through_is_looked_up_again() {
-    let mut table = table_of(&[(0, 64, 100), (64, 1, 7)]);
-    table.clear(5, 6, |_| {});
-    // The first wish makes the block of all three say one thing, so it goes; the others split that again.
-    let wishes = [wish(5, 1, Some(target(105))), wish(6, 1, None), wish(60, 1, Some(target(9)))];
+/// Fulfils wishes in a table of these runs, without the TCEs that are taken out of them.
+#[track_caller]
+fn check_fulfilled(runs: &[(u64, u64, u64)], without: &[u64], wishes: &[Wish]) {
+    let mut table = table_of(runs);
+    without.iter().for_each(|tce| table.clear(*tce, tce + 1, |_| {}));
     let mut expected = pages_of(table.within(0, u64::MAX));
     wishes.iter().for_each(|wish| grant(&mut expected, wish));
-    table.fulfil(&wishes, |_| {});
+    let found = table.find(wishes);
+    table.fulfil(wishes, &found, |_| {});
     assert_eq!(pages_of(table.within(0, u64::MAX)), expected);
     assert_tidy(&table);
+}
+
+#[test]
+fn a_block_that_goes_half_way_through_is_looked_up_again() {
+    let row = |tce: u64| wish(tce, 1, Some(target(100 + tce)));
+    // The first wish makes the only block say one thing, so it goes, and with it the memory that it was in.
+    check_fulfilled(&[(0, 64, 100)], &[5, 7], &[row(5), row(7)]);
+    // The second block goes with the first 64 wishes, and the last wish is about it.
+    let first_64 = (1..=64).map(row);
+    let wishes: Vec<Wish> = first_64.chain([wish(66, 1, None)]).collect();
+    check_fulfilled(&[(0, 128, 100), (200, 1, 7)], &[3, 64], &wishes);
 }
 
 /// What a contiguous run may take, however long it is: the blocks at its two ends, in a few chunks.

@@ -72,21 +72,21 @@ impl Tree {
 
     /// What TCEs say, or their blocks of the lowest level. Level by level: blocks are far from the processor if the table
     /// is large, and so it need not wait for one before it asks for the next.
-    pub(super) fn words_above(&self, tces: &[u64], words: &mut [Word]) {
+    pub(super) fn words_above(&self, tces: impl Iterator<Item = u64> + Clone, words: &mut [Word]) {
         let all = self.span();
-        for (word, tce) in words.iter_mut().zip(tces) {
-            let is_inside = *tce < all.end();
-            *word = if is_inside { self.root.advanced(*tce, self.page) } else { Word::NOTHING };
+        for (word, tce) in words.iter_mut().zip(tces.clone()) {
+            let is_inside = tce < all.end();
+            *word = if is_inside { self.root.advanced(tce, self.page) } else { Word::NOTHING };
         }
         let mut shift = self.shift;
         while shift > BLOCK_SHIFT {
             shift -= BLOCK_SHIFT;
-            self.read_level(tces, shift, words);
+            self.read_level(tces.clone(), shift, words);
         }
     }
 
     /// Takes words that are blocks one level down.
-    fn read_level(&self, tces: &[u64], shift: u32, words: &mut [Word]) {
+    fn read_level(&self, tces: impl Iterator<Item = u64>, shift: u32, words: &mut [Word]) {
         for (word, tce) in words.iter_mut().zip(tces) {
             if let Some(number) = word.block() {
                 let below = self.arena.block(number)[slot(tce >> shift)];
@@ -95,13 +95,18 @@ impl Tree {
         }
     }
 
-    /// Takes words that are blocks of the lowest level to what is said there. No branch depends on that: the processor
-    /// would guess, and wait for each word to know.
-    pub(super) fn read_lowest(&self, tces: &[u64], words: &mut [Word]) {
-        for (word, tce) in words.iter_mut().zip(tces) {
-            if let Some(number) = word.block() {
-                *word = self.arena.block(number)[slot(*tce)];
-            }
+    /// Where it is said what words say that may be blocks of the lowest level.
+    pub(super) fn lowest<'a>(
+        &'a self,
+        tces: impl Iterator<Item = u64>,
+        words: &'a [Word],
+        lowest: &mut [&'a Word],
+    ) {
+        for ((lowest, word), tce) in lowest.iter_mut().zip(words).zip(tces) {
+            *lowest = match word.block() {
+                Some(number) => &self.arena.block(number)[slot(tce)],
+                None => word,
+            };
         }
     }
 
@@ -176,12 +181,18 @@ impl Tree {
         }
     }
 
-    /// Has one TCE say something, in its block of the lowest level.
+    /// Has one TCE say something, in its block of the lowest level, and takes what it said. Blocks that say one thing
+    /// then are not joined yet.
     #[inline]
-    pub(super) fn change_one(&mut self, number: BlockNumber, tce: u64, word: Word) {
-        let block = self.arena.block_mut(number);
-        block[slot(tce)] = word;
-        if says_one_thing(block, 1, self.page, slot(tce)) {
+    pub(super) fn exchange(&mut self, number: BlockNumber, tce: u64, word: Word) -> Word {
+        std::mem::replace(&mut self.arena.block_mut(number)[slot(tce)], word)
+    }
+
+    /// Joins the blocks above a TCE where they say one thing; its block of the lowest level may be known.
+    #[inline]
+    pub(super) fn join_at(&mut self, number: Option<BlockNumber>, tce: u64) {
+        let Some(number) = number.or_else(|| self.lowest_block(tce, tce + 1)) else { return };
+        if says_one_thing(self.arena.block(number), 1, self.page, slot(tce)) {
             self.root = self.joined_above(self.span(), self.root, tce);
         }
     }

@@ -120,6 +120,11 @@ impl<'a> Within<'a> {
         let ahead = pieces.next();
         Self { places, pieces, ahead }
     }
+
+    /// Whether no run is left.
+    pub(super) const fn is_over(&self) -> bool {
+        self.ahead.is_none()
+    }
 }
 
 impl Iterator for Within<'_> {

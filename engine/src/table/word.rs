@@ -41,7 +41,7 @@ pub(super) enum Content {
 pub(crate) struct Word(u64);
 
 impl Word {
-    pub(super) const NOTHING: Self = Self(0);
+    pub(crate) const NOTHING: Self = Self(0);
 
     pub(super) const fn of_block(BlockNumber(number): BlockNumber) -> Self {
         #[expect(clippy::as_conversions, reason = "widening; u64::from is not const")]

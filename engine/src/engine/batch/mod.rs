@@ -202,7 +202,7 @@ impl<K: Kernel> Engine<K> {
         for share in shares {
             applied.count(&share);
             let slot = share.window.slot;
-            self.ledger(share.window, lease).fulfil(&share.wishes);
+            self.ledger(share.window, lease).fulfil(&share.wishes, &share.plan.found);
             let lingering = &mut self.leases.get_mut(lease).lingering;
             for (first, end) in share.deferred {
                 lingering.add(slot, first, end, now);
