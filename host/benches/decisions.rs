@@ -1,18 +1,22 @@
-//! Time per decision, on each compiler: fresh (a store of its own for each decision, as the host does it) and warm (the
-//! same instance again and again), beside a bare wasmtime call of an empty component in the same run, and beside the
-//! built-in native policy.
+//! Time per decision, on each compiler: fresh (a store of its own for each decision, as the host does it), in this process
+//! and in a worker, and warm (the same instance again and again). Beside them, in the same run: bare wasmtime with an
+//! empty component and with the same one, a bare socket's round trip, and the built-in native policy.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a benchmark has nobody to report to")]
 
 use std::{
     hint::black_box,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
 use tce_host::policy::{
-    BuiltIn, Compiler, Limits, LoadedPolicy, Runtime, ask, engine_config, wit::PageQuestion,
+    BuiltIn, Compilation, Compiler, Evaluator as _, Limits, LoadedPolicy, Program, Question,
+    Runtime, WorkerPolicy, ask, engine_config, wit::PageQuestion,
 };
 use wasmtime::{
     Engine, Store,
@@ -59,7 +63,19 @@ fn measure(compiler: Compiler) {
     row("empty component, warm", empty_warm, empty_warm);
     row("tight, warm", tight_warm(&engine), empty_warm);
     row("empty component, fresh", empty_fresh, empty_fresh);
-    row("tight, fresh", tight_fresh(compiler), empty_fresh);
+    let bare = tight_bare(&engine);
+    row("tight, bare wasmtime", bare, empty_fresh);
+    let fresh = tight_fresh(compiler);
+    row("tight, fresh", fresh, empty_fresh);
+    let worker = tight_in_a_worker(compiler);
+    row("tight, in a worker", worker, empty_fresh);
+    let socket = round_trip();
+    row("a socket's round trip", socket, empty_fresh);
+    let over_bare = fresh.as_secs_f64() / bare.as_secs_f64();
+    let over_socket = worker.saturating_sub(fresh).as_secs_f64() / socket.as_secs_f64();
+    println!(
+        "{name:<12} fresh is {over_bare:.2} of bare wasmtime; a worker adds {over_socket:.2} round trips"
+    );
 }
 
 fn empty(engine: &Engine) -> Component {
@@ -69,8 +85,7 @@ fn empty(engine: &Engine) -> Component {
 fn empty_warm(engine: &Engine) -> Duration {
     let component = empty(engine);
     let pre = Linker::<()>::new(engine).instantiate_pre(&component).unwrap();
-    let mut store = Store::new(engine, ());
-    store.set_fuel(FUEL).unwrap();
+    let mut store = store(engine);
     let instance = pre.instantiate(&mut store).unwrap();
     let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
     median(|| {
@@ -83,8 +98,7 @@ fn empty_fresh(engine: &Engine) -> Duration {
     let component = empty(engine);
     let pre = Linker::<()>::new(engine).instantiate_pre(&component).unwrap();
     median(|| {
-        let mut store = Store::new(engine, ());
-        store.set_fuel(FUEL).unwrap();
+        let mut store = store(engine);
         let instance = pre.instantiate(&mut store).unwrap();
         let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
         run.call(&mut store, ()).unwrap();
@@ -100,11 +114,64 @@ fn tight_fresh(compiler: Compiler) -> Duration {
     })
 }
 
+fn tight_in_a_worker(compiler: Compiler) -> Duration {
+    let compilation = Compilation::new(Program::at(env!("CARGO_BIN_EXE_tce").into()));
+    let policy = WorkerPolicy::from_file(&compilation, compiler, &tight(), Limits::default());
+    let (policy, question) = (policy.unwrap(), question());
+    median(|| {
+        ask(&policy, question.clone()).result.unwrap().unwrap();
+    })
+}
+
+/// A question's bytes go to another thread, and an evaluation's come back: what the least is that a worker can take.
+fn round_trip() -> Duration {
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    let question = serde_json::to_vec(&Question::SelectPages(question())).unwrap();
+    let evaluation =
+        serde_json::to_vec(&BuiltIn::default().evaluate(&Question::SelectPages(self::question())));
+    let (asked, evaluation) = (question.len(), evaluation.unwrap());
+    let answered = evaluation.len();
+    let echo = thread::spawn(move || {
+        let mut heard = vec![0; asked];
+        while there.read_exact(&mut heard).is_ok() {
+            there.write_all(&evaluation).unwrap();
+        }
+    });
+    let mut heard = vec![0; answered];
+    let time = median(|| {
+        here.write_all(&question).unwrap();
+        here.read_exact(&mut heard).unwrap();
+    });
+    drop(here);
+    echo.join().unwrap();
+    time
+}
+
+/// What the host does for a decision, without limits, checks and types of its own.
+fn tight_bare(engine: &Engine) -> Duration {
+    let component = Component::from_file(engine, tight()).unwrap();
+    let pre = Linker::<()>::new(engine).instantiate_pre(&component).unwrap();
+    let pre = bindings::PageSelectorPre::new(pre).unwrap();
+    let question = warm::question();
+    median(|| {
+        let mut store = store(engine);
+        let policy = pre.instantiate(&mut store).unwrap();
+        let asked = policy.tce_policy_page_selection().call_select_pages(&mut store, &question);
+        asked.unwrap().unwrap();
+    })
+}
+
+fn store(engine: &Engine) -> Store<()> {
+    let mut store = Store::new(engine, ());
+    store.set_fuel(FUEL).unwrap();
+    store.set_epoch_deadline(1);
+    store
+}
+
 fn tight_warm(engine: &Engine) -> Duration {
     use bindings::exports::tce::policy::page_selection::PageQuestion;
     let component = Component::from_file(engine, tight()).unwrap();
-    let mut store = Store::new(engine, ());
-    store.set_fuel(FUEL).unwrap();
+    let mut store = store(engine);
     let linker = Linker::new(engine);
     let policy = bindings::PageSelector::instantiate(&mut store, &component, &linker).unwrap();
     let question: PageQuestion = warm::question();
