@@ -148,6 +148,7 @@ pub(crate) fn renew(lease: Lease, leases: Vec<Lease>) -> RenewQuestion {
 pub(crate) fn reclaim(request: LeaseRequest, wanted: u64, leases: Vec<Lease>) -> ReclaimQuestion {
     ReclaimQuestion {
         facts: facts(),
+        window: window(),
         windows: vec![window()],
         shortage: Shortage::WindowSpace,
         wanted,

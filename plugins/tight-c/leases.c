@@ -4,6 +4,9 @@
 typedef tce_policy_types_terms_t terms_t;
 typedef exports_tce_policy_lease_policy_list_lease_id_t lease_ids_t;
 
+// Later than now, whatever was asked; and the end of time is as good as never.
+static uint64_t expiry(uint64_t now, uint64_t duration) { return plus(now, duration ? duration : 1); }
+
 bool exports_tce_policy_lease_policy_admit(exports_tce_policy_lease_policy_admit_question_t *question,
                                            terms_t *terms, refusal_t *refusal) {
   const tce_policy_types_lease_request_t *request = &question->request;
@@ -27,7 +30,7 @@ bool exports_tce_policy_lease_policy_admit(exports_tce_policy_lease_policy_admit
   uint64_t tces = request->tces < 1 ? 1 : request->tces;
   *terms = (terms_t){.access = request->access, .tces_max = tces > pages ? pages : tces};
   terms->expires.is_some = request->duration.is_some;
-  terms->expires.val = plus(question->now, request->duration.val);
+  terms->expires.val = expiry(question->now, request->duration.val);
   return true;
 }
 
@@ -36,7 +39,7 @@ bool exports_tce_policy_lease_policy_renew(exports_tce_policy_lease_policy_renew
   (void)refusal;
   *terms = question->lease.terms;
   terms->expires.is_some = question->duration.is_some;
-  terms->expires.val = plus(question->now, question->duration.val);
+  terms->expires.val = expiry(question->now, question->duration.val);
   return true;
 }
 

@@ -128,7 +128,8 @@ impl Maker<'_> {
                     if self.rng.bool() { Shortage::WindowSpace } else { Shortage::LockedMemory };
                 Question::Reclaim(ReclaimQuestion {
                     facts: self.facts(&[0], 0),
-                    windows: vec![window],
+                    windows: vec![window.clone()],
+                    window,
                     shortage,
                     wanted: request.size,
                     request,

@@ -48,14 +48,14 @@ impl<M: Machine> Session<'_, M> {
             now: now.0,
             settings: question::settings(&self.job.settings),
         };
-        let request = question.request.clone();
+        let (place, request) = (question.window.clone(), question.request.clone());
         let decided =
             self.options.policies.decide(&lease.name, now, question, grant::terms, words::terms);
         let terms = conclude(decisions, decided)?;
         let planned = PlannedLease { window, size, terms };
         let id = match self.make_lease(index, &planned, made.id) {
             Err(Error::Lease(LeaseRefusal::NoRoom { .. })) => {
-                self.make_room(index, &planned, request, outcome, decisions)?
+                self.make_room(index, &planned, (place, request), outcome, decisions)?
             }
             made => made.map_err(|error| self.at_lease(index, error))?,
         };
@@ -69,13 +69,14 @@ impl<M: Machine> Session<'_, M> {
         &mut self,
         index: usize,
         planned: &PlannedLease,
-        request: wit::LeaseRequest,
+        (place, request): (wit::Window, wit::LeaseRequest),
         outcome: &mut Outcome,
         decisions: &mut Decisions,
     ) -> Result<LeaseId, Failure> {
         let now = self.options.clock.now();
         let question = wit::ReclaimQuestion {
             facts: self.live_facts(None)?,
+            window: place,
             windows: self.live_windows(),
             shortage: wit::Shortage::WindowSpace,
             wanted: planned.size.raw(),

@@ -85,6 +85,7 @@ impl Running {
         }
         let mut store = Store::new(&engine, ());
         store.set_fuel(1_000_000)?;
+        // Nothing advances the epoch here.
         store.set_epoch_deadline(1);
         let instance = linker.instantiate(&mut store, &component)?;
         Ok(Self { store, instance, component })

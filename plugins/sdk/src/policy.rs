@@ -10,6 +10,7 @@ use crate::{
         page_selector::exports::tce::policy::page_selection as pages_export,
         window_sizer::exports::tce::policy::window_sizing as windows_export,
     },
+    expiry,
     lease_policy::{AdmitQuestion, GroupLossQuestion, ReclaimQuestion, RenewQuestion},
     page_selection::PageQuestion,
     settings::{SettingDescription, SettingProblem},
@@ -67,8 +68,7 @@ pub trait LeasePolicy {
     /// # Errors
     /// The policy's no: the lease ends when it would have.
     fn renew(question: RenewQuestion) -> Result<Terms, Refusal> {
-        // The end of time is as good as never.
-        let expires = question.duration.map(|duration| question.now.saturating_add(duration));
+        let expires = expiry(question.now, question.duration, None);
         Ok(Terms { expires, ..question.lease.terms })
     }
 

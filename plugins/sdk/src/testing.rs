@@ -201,9 +201,11 @@ pub fn renew_question(lease: Lease, duration: Option<u64>) -> RenewQuestion {
 /// Which of these leases shall end, so that the request gets its room in a window?
 #[must_use]
 pub fn reclaim_question(request: LeaseRequest, leases: Vec<Lease>) -> ReclaimQuestion {
+    let window = window(16, 1 << 34);
     ReclaimQuestion {
         facts: facts(),
-        windows: vec![window(16, 1 << 34)],
+        window: window.clone(),
+        windows: vec![window],
         shortage: Shortage::WindowSpace,
         wanted: request.size,
         request,

@@ -16,7 +16,7 @@ pub(crate) fn order(question: &ReclaimQuestion, rules: &Rules) -> Vec<LeaseId> {
     let mut leases: Vec<&Lease> = question
         .leases
         .iter()
-        .filter(|lease| lease.holder != request.holder && won(lease, question.shortage) > 0)
+        .filter(|lease| lease.holder != request.holder && won(lease, question) > 0)
         .collect();
     leases.sort_by_key(|lease| (of(lease), end(lease), lease.since, lease.id));
     let mut taken: Vec<&Lease> = Vec::new();
@@ -30,18 +30,18 @@ pub(crate) fn order(question: &ReclaimQuestion, rules: &Rules) -> Vec<LeaseId> {
             taken.push(lease);
         }
     }
-    let all =
-        taken.iter().map(|lease| won(lease, question.shortage)).fold(0, Bytes::saturating_add);
+    let all = taken.iter().map(|lease| won(lease, question)).fold(0, Bytes::saturating_add);
     if all < question.wanted {
         return Vec::new(); // Leases would end, and nobody would be helped.
     }
     taken.into_iter().map(|lease| lease.id).collect()
 }
 
-/// What its end brings.
-fn won(lease: &Lease, shortage: Shortage) -> Bytes {
-    match shortage {
-        Shortage::WindowSpace => lease.size,
+/// What its end brings. Room in another window helps nobody who waits for this one.
+fn won(lease: &Lease, question: &ReclaimQuestion) -> Bytes {
+    match question.shortage {
+        Shortage::WindowSpace if lease.slot == question.window.slot => lease.size,
+        Shortage::WindowSpace => 0,
         Shortage::LockedMemory => lease.pinned,
     }
 }

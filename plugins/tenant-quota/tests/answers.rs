@@ -124,6 +124,18 @@ fn nothing_is_taken_from_a_higher_priority_or_in_vain() {
 }
 
 #[test]
+fn room_in_another_window_is_not_what_somebody_waits_for() {
+    let of = |slot, id| Lease { slot, ..with_priority("1", lease(id, "vm-8", MIB)) };
+    let asks = || with_hint("5", request("vm-7", MIB));
+    assert!(TenantQuota::reclaim(reclaim(asks(), MIB, vec![of(0, 1)])).is_empty());
+    assert_eq!(TenantQuota::reclaim(reclaim(asks(), MIB, vec![of(0, 1), of(1, 2)])), [2]);
+    // Locked memory is the same in all of them.
+    let memory = reclaim(asks(), MIB, vec![of(0, 1)]);
+    let memory = ReclaimQuestion { shortage: Shortage::LockedMemory, ..memory };
+    assert_eq!(TenantQuota::reclaim(memory), [1]);
+}
+
+#[test]
 fn of_the_same_priority_only_what_is_beyond_a_share_goes() {
     let leases = vec![lease(1, "vm-8", 200 * MIB), lease(2, "vm-8", 200 * MIB)];
     let question = |holder| {

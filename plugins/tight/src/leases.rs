@@ -1,10 +1,10 @@
 //! Leases: what was asked for, while there is room, as long as was asked.
 
 use tce_policy_sdk::{
-    Size,
+    Size, expiry,
     lease_policy::AdmitQuestion,
     page_bytes,
-    types::{Duration, Instant, Refusal, RefusalReason, Terms},
+    types::{Refusal, RefusalReason, Terms},
 };
 
 /// Answers `admit`.
@@ -34,11 +34,6 @@ pub fn admit(question: &AdmitQuestion) -> Result<Terms, Refusal> {
         tces_max: request.tces.clamp(1, pages),
         pinned_max: None,
         edits_per_second: None,
-        expires: request.duration.map(|duration| expiry(question.now, duration)),
+        expires: expiry(question.now, request.duration, None),
     })
-}
-
-/// The end of time is as good as never.
-fn expiry(now: Instant, duration: Duration) -> Instant {
-    now.saturating_add(duration)
 }

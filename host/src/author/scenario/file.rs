@@ -199,6 +199,7 @@ question_files! {
         now: Option<u64>,
     }
     ReclaimFile {
+        window: Option<WindowFile>,
         windows: Vec<WindowFile>,
         shortage: Shortage,
         wanted: Number,

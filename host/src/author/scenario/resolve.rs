@@ -134,9 +134,13 @@ fn reclamation(file: ReclaimFile) -> Result<Question, Invalid> {
     let facts = PlacedFacts::new(file.facts, slots_of(&file.windows), 0)?.facts;
     let now = file.now.unwrap_or(NOW);
     let windows = all_windows(&facts, file.windows);
-    let first = windows.first().ok_or_else(|| no_window("reclaim.windows"))?;
+    let waited_for = match file.window {
+        Some(file) => window(&facts, file),
+        None => windows.first().ok_or_else(|| no_window("reclaim.windows"))?.clone(),
+    };
     Ok(Question::Reclaim(ReclaimQuestion {
-        request: request(file.request, first),
+        request: request(file.request, &waited_for),
+        window: waited_for,
         leases: leases(&windows, file.leases, now)?,
         shortage: file.shortage,
         wanted: file.wanted.0,

@@ -319,16 +319,20 @@ pub(crate) fn renew_question() -> impl Strategy<Value = RenewQuestion> {
 pub(crate) fn reclaim_question() -> impl Strategy<Value = ReclaimQuestion> {
     let shortage = select(&[Shortage::WindowSpace, Shortage::LockedMemory][..]);
     let rest = (leases(), any::<u64>(), settings());
-    (facts(), windows(), shortage, size(), request(), rest).prop_map(
-        |(facts, windows, shortage, wanted, request, (leases, now, settings))| ReclaimQuestion {
-            facts,
-            windows,
-            request,
-            shortage,
-            wanted,
-            leases,
-            now,
-            settings,
+    let places = (window(), windows());
+    (facts(), places, shortage, size(), request(), rest).prop_map(
+        |(facts, (window, windows), shortage, wanted, request, (leases, now, settings))| {
+            ReclaimQuestion {
+                facts,
+                window,
+                windows,
+                request,
+                shortage,
+                wanted,
+                leases,
+                now,
+                settings,
+            }
         },
     )
 }

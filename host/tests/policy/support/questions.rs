@@ -170,6 +170,7 @@ pub(crate) fn renew_question(settings: Vec<Setting>) -> RenewQuestion {
 pub(crate) fn reclaim_question(settings: Vec<Setting>) -> ReclaimQuestion {
     ReclaimQuestion {
         facts: facts(),
+        window: window(),
         windows: vec![window()],
         request: request(),
         shortage: Shortage::WindowSpace,

@@ -80,6 +80,11 @@ fn tces_are_at_most_the_pages_of_the_lease_and_at_least_one() {
 }
 
 #[test]
+fn a_lease_for_no_time_ends_later_than_now_as_the_engine_wants_it() {
+    assert_eq!(terms(MIB, 1, Some(0)).expires, Some(NOW + 1));
+}
+
+#[test]
 fn an_end_beyond_the_end_of_time_is_the_end_of_time() {
     assert_eq!(terms(MIB, 1, Some(u64::MAX)).expires, Some(u64::MAX));
 }
@@ -114,6 +119,7 @@ fn a_renewal_changes_the_end_alone() {
     let renew = |duration| Tight::renew(question(duration)).expect("terms");
     assert_eq!(renew(Some(9)), Terms { expires: Some(NOW + 9), ..lease().terms });
     assert_eq!(renew(None).expires, None);
+    assert_eq!(renew(Some(0)).expires, Some(NOW + 1));
 }
 
 #[test]
@@ -121,6 +127,7 @@ fn nothing_that_was_granted_is_taken_back() {
     let leases = vec![lease()];
     let under_pressure = ReclaimQuestion {
         facts: facts(),
+        window: window(),
         windows: vec![window()],
         shortage: Shortage::WindowSpace,
         wanted: GIB,
