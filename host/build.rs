@@ -10,11 +10,14 @@ use std::{
 };
 
 /// What is listed: the name of the list, and the folder.
-const LISTS: [(&str, &str); 4] = [
+const LISTS: [(&str, &str); 7] = [
     ("WIT", "../wit"),
     ("SDK", "../plugins/sdk/src"),
     ("SDK_NAMES", "../plugins/sdk/names/src"),
+    ("COMMON", "templates/common"),
     ("RUST", "templates/rust"),
+    ("C", "templates/c"),
+    ("PYTHON", "templates/python"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

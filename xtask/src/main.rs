@@ -63,8 +63,12 @@ enum Task {
         #[arg(long = "lang", value_enum, value_name = "LANGUAGE")]
         languages: Vec<Language>,
     },
-    /// Run every command of docs/tutorial.md, in an empty folder outside this repository.
-    Tutorial,
+    /// Run every command of docs/tutorial.md for a language, in an empty folder outside this repository.
+    Tutorial {
+        /// The language.
+        #[arg(long = "lang", value_enum, value_name = "LANGUAGE", default_value = "rust")]
+        language: Language,
+    },
     /// Build the static programs for powerpc64le that run in the lab.
     Power,
     /// Boot a real kernel and run a command in it as root; its exit code is returned.
@@ -175,7 +179,7 @@ fn perform(task: Task) -> Result<ExitCode> {
                 plugins::build_in(language, &workspace, &cache)?;
             }
         }
-        Task::Tutorial => tutorial::run(&workspace, &cache)?,
+        Task::Tutorial { language } => tutorial::run(language, &workspace, &cache)?,
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
         Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,

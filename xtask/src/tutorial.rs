@@ -2,7 +2,7 @@
 //! repository.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,38 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::plugins::Language;
 use crate::run;
 use crate::setup::cache::Cache;
+use crate::setup::python::{self, Tool};
 use crate::setup::rust::{Rust, Target};
 use crate::workspace::Workspace;
 
 const PAGE: &str = "docs/tutorial.md";
 
-/// Builds `tce`, and lets the page's commands use it.
-pub(crate) fn run(workspace: &Workspace, cache: &Cache) -> Result<()> {
+/// Builds `tce`, and lets the page's commands for this language use it.
+pub(crate) fn run(language: Language, workspace: &Workspace, cache: &Cache) -> Result<()> {
     let mut build = run::cargo();
     build.current_dir(workspace.root()).args(["build", "--release", "--workspace", "--bin", "tce"]);
     run::run(&mut build)?;
     let page = fs::read_to_string(workspace.root().join(PAGE)).context(PAGE)?;
-    let script = script(&page);
-    ensure!(!script.is_empty(), "{PAGE} has no commands");
+    let script = script(&page, language);
+    ensure!(!script.is_empty(), "{PAGE} has no commands for {language:?}");
     let folder = Folder::new()?;
     let tools = folder.0.join("bin");
     fs::create_dir(&tools)?;
-    cargo_with_target(&tools, &Rust::provide(cache, Target::Wasm)?)?;
+    match language {
+        Language::Rust => cargo_with_target(&tools, &Rust::provide(cache, Target::Wasm)?)?,
+        Language::C => program(&tools, "zig", &python::zig(cache)?)?,
+        Language::Python => program(&tools, "componentize-py", &python::componentize(cache)?)?,
+    }
     let empty = folder.0.join("empty");
     fs::create_dir(&empty)?;
     let mut shell = run::command("sh");
     shell.args(["-eux", "-c", &script]).current_dir(&empty).env_remove("CARGO_TARGET_DIR");
+    // Zig keeps what it compiled; not in the user's folder.
+    let zig = workspace.target().join("guests/c/zig");
+    shell.env("ZIG_GLOBAL_CACHE_DIR", &zig).env("ZIG_LOCAL_CACHE_DIR", &zig);
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = [tools, workspace.target().join("release")];
     let paths = paths.into_iter().chain(env::split_paths(&path));
@@ -40,13 +49,18 @@ pub(crate) fn run(workspace: &Workspace, cache: &Cache) -> Result<()> {
     run::run(&mut shell).with_context(|| format!("the commands of {PAGE}"))
 }
 
-/// What stands in the page's blocks of shell commands.
-fn script(page: &str) -> String {
+/// What stands in the page's blocks of shell commands for a language. Blocks without one are Rust's.
+fn script(page: &str, language: Language) -> String {
+    let start = match language {
+        Language::Rust => "```sh",
+        Language::C => "```sh c",
+        Language::Python => "```sh python",
+    };
     let mut script = String::new();
     let mut inside = false;
     for line in page.lines() {
         match (inside, line) {
-            (false, "```sh") => inside = true,
+            (false, line) if line == start => inside = true,
             (true, "```") => inside = false,
             (true, command) => {
                 script.push_str(command);
@@ -58,37 +72,57 @@ fn script(page: &str) -> String {
     script
 }
 
+/// A script that starts a tool.
+fn program(tools: &Path, name: &str, tool: &Tool) -> Result<()> {
+    let command = tool.command();
+    let mut lines = vec!["#!/bin/sh".to_owned()];
+    lines.extend(exports(&command)?);
+    lines.push(format!("exec {} \"$@\"\n", quoted(command.get_program())?));
+    script_file(&tools.join(name), &lines.join("\n"))
+}
+
+fn script_file(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// A text as the shell reads it.
+fn quoted(text: &OsStr) -> Result<String> {
+    let text = text.to_str().context("a path that is no text")?;
+    Ok(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+/// The lines that set the variables of a command.
+fn exports(command: &Command) -> Result<Vec<String>> {
+    let line = |(name, value): (&OsStr, Option<&OsStr>)| {
+        let name = name.to_str().context("a name that is no text")?;
+        Ok(match value {
+            Some(value) => format!("export {name}={}", quoted(value)?),
+            None => format!("unset {name}"),
+        })
+    };
+    command.get_envs().map(line).collect()
+}
+
 /// A `cargo` that can build for WebAssembly, where the user's own cannot: it stands before that one in PATH.
 fn cargo_with_target(tools: &Path, rust: &Rust) -> Result<()> {
     let build = rust.build(Path::new("target"))?;
     let own = run::output(run::command("sh").args(["-c", "command -v cargo"]))?;
     let text = wrapper(&build, own.trim(), Target::Wasm.triple())?;
-    let file = tools.join("cargo");
-    fs::write(&file, text)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-    Ok(())
+    script_file(&tools.join("cargo"), &text)
 }
 
 /// A script that builds for the target as this command does, and leaves all else to the user's cargo.
 fn wrapper(build: &Command, own: &str, triple: &str) -> Result<String> {
-    let text = |it: &std::ffi::OsStr| -> Result<String> {
-        let text = it.to_str().context("a path that is no text")?;
-        Ok(format!("'{}'", text.replace('\'', r"'\''")))
-    };
     let mut lines = vec!["#!/bin/sh".to_owned(), format!("case \" $* \" in *' {triple} '*)")];
-    for (name, value) in build.get_envs() {
-        let name = name.to_str().context("a name that is no text")?;
-        lines.push(match value {
-            Some(value) => format!("export {name}={}", text(value)?),
-            None => format!("unset {name}"),
-        });
-    }
+    lines.extend(exports(build)?);
     let unstable = build.get_args().filter(|it| it.to_string_lossy().starts_with("-Z"));
-    let unstable: Vec<String> = unstable.map(text).collect::<Result<_>>()?;
-    let program = text(build.get_program())?;
+    let unstable: Vec<String> = unstable.map(quoted).collect::<Result<_>>()?;
+    let program = quoted(build.get_program())?;
     lines.push(format!("exec {program} \"$@\" {};;", unstable.join(" ")));
     lines.push("esac".to_owned());
-    lines.push(format!("exec {} \"$@\"\n", text(OsString::from(own).as_os_str())?));
+    lines.push(format!("exec {} \"$@\"\n", quoted(OsStr::new(own))?));
     Ok(lines.join("\n"))
 }
 
@@ -112,12 +146,16 @@ impl Drop for Folder {
 #[cfg(test)]
 mod tests {
     use super::{script, wrapper};
+    use crate::plugins::Language;
     use std::process::Command;
 
     #[test]
-    fn commands_are_what_stands_in_blocks_of_shell() {
-        let page = "text\n```sh\none\ntwo\n```\nmore\n```rust\nno\n```\n```sh\nthree\n```\n";
-        assert_eq!(script(page), "one\ntwo\nthree\n");
+    fn commands_are_what_stands_in_blocks_of_shell_for_the_language() {
+        let page = "text\n```sh\none\ntwo\n```\nmore\n```rust\nno\n```\n```sh\nthree\n```\n\
+                    ```sh c\nfour\n```\n";
+        assert_eq!(script(page, Language::Rust), "one\ntwo\nthree\n");
+        assert_eq!(script(page, Language::C), "four\n");
+        assert_eq!(script(page, Language::Python), "");
     }
 
     #[test]

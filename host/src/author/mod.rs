@@ -4,6 +4,7 @@
 //! Nothing here decides anything for a job. [`judge`] says of an answer what [`crate::grant`] and the engine would say.
 
 pub mod bench;
+pub mod bindings;
 pub mod component;
 pub mod diff;
 pub mod fuzz;

@@ -20,6 +20,64 @@ mod files {
 pub enum Language {
     /// Rust, with the SDK.
     Rust,
+    /// C, with bindings that `tce policy bindings` makes.
+    C,
+    /// Python, with componentize-py.
+    Python,
+}
+
+/// What differs in the files that all projects have.
+struct Particulars {
+    /// The command that gets the tools.
+    tools: &'static str,
+    /// The command that tests the policy as ordinary code.
+    unit_tests: &'static str,
+    /// Fuel that a small decision may take. An interpreter burns some fifty times as much.
+    fuel_max: &'static str,
+    /// The option of `tce` for what needs more memory than usual.
+    limits: &'static str,
+}
+
+impl Language {
+    fn particulars(self) -> Particulars {
+        let usual = Particulars {
+            tools: "./tools.sh",
+            unit_tests: ": # the scenarios test it",
+            fuel_max: "200_000",
+            limits: "",
+        };
+        match self {
+            Self::Rust => Particulars {
+                tools: "rustup target add wasm32-unknown-unknown",
+                unit_tests: "cargo test",
+                ..usual
+            },
+            Self::C => usual,
+            Self::Python => Particulars {
+                unit_tests: "python3 -m unittest",
+                fuel_max: "5_000_000",
+                limits: " --policy-limits large",
+                ..usual
+            },
+        }
+    }
+
+    /// The template, and what else stands in a project.
+    fn files(self) -> Vec<(PathBuf, &'static str)> {
+        let sdk = Path::new("vendor/tce-policy-sdk");
+        let mut all = copies(Path::new(""), files::COMMON);
+        all.extend(copies(Path::new("wit"), files::WIT));
+        match self {
+            Self::Rust => {
+                all.extend(copies(Path::new(""), files::RUST));
+                all.extend(copies(&sdk.join("src"), files::SDK));
+                all.extend(copies(&sdk.join("names/src"), files::SDK_NAMES));
+            }
+            Self::C => all.extend(copies(Path::new(""), files::C)),
+            Self::Python => all.extend(copies(Path::new(""), files::PYTHON)),
+        }
+        all
+    }
 }
 
 /// Why there is no project.
@@ -73,24 +131,17 @@ impl Project {
     /// Every file of it, by its path within the project, with its content.
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, String)> {
-        let template = match self.language {
-            Language::Rust => files::RUST,
-        };
-        let template = template.iter().map(|(path, content)| {
-            // A manifest within this repository would be one of its packages.
-            let path = path.strip_suffix(".in").unwrap_or(path);
-            (PathBuf::from(path), self.filled_in(content))
-        });
-        let sdk = Path::new("vendor/tce-policy-sdk");
-        template
-            .chain(copies(Path::new("wit"), files::WIT))
-            .chain(copies(&sdk.join("src"), files::SDK))
-            .chain(copies(&sdk.join("names/src"), files::SDK_NAMES))
-            .collect()
+        let files = self.language.files().into_iter();
+        files.map(|(path, content)| (path, self.filled_in(content))).collect()
     }
 
     fn filled_in(&self, content: &str) -> String {
+        let Particulars { tools, unit_tests, fuel_max, limits } = self.language.particulars();
         content
+            .replace("@TOOLS@", tools)
+            .replace("@UNIT_TESTS@", unit_tests)
+            .replace("@FUEL_MAX@", fuel_max)
+            .replace("@LIMITS@", limits)
             .replace("@NAME@", &self.name)
             .replace("@MODULE@", &self.name.replace('-', "_"))
             .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
@@ -125,11 +176,10 @@ impl Project {
     }
 }
 
-fn copies(
-    folder: &Path,
-    files: &'static [(&'static str, &'static str)],
-) -> impl Iterator<Item = (PathBuf, String)> {
-    files.iter().map(move |(path, content)| (folder.join(path), (*content).to_owned()))
+fn copies(folder: &Path, files: &[(&'static str, &'static str)]) -> Vec<(PathBuf, &'static str)> {
+    // A manifest within this repository would be one of its packages.
+    let within = |path: &str| folder.join(path.strip_suffix(".in").unwrap_or(path));
+    files.iter().map(|(path, content)| (within(path), *content)).collect()
 }
 
 fn make_executable(path: &Path) -> io::Result<()> {
@@ -155,13 +205,41 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_template_is_left_open_and_the_vendored_sdk_is_the_one_that_policies_here_use() {
-        let files = Project::new(Language::Rust, "my-policy").expect("a name").files();
-        for (path, content) in &files {
-            let open = ["@NAME@", "@MODULE@", "@VERSION@"].iter().any(|it| content.contains(it));
-            assert!(!open, "{}", path.display());
-            assert!(path.extension().is_none_or(|it| it != "in"), "{}", path.display());
+    fn a_project_has_all_its_files_once_and_nothing_of_a_template_is_left_open() {
+        for (language, own) in [
+            (Language::Rust, "src/lib.rs"),
+            (Language::C, "policy.c"),
+            (Language::Python, "policy.py"),
+        ] {
+            let files = Project::new(language, "my-policy").expect("a name").files();
+            for (path, content) in &files {
+                let mut words = content.split('@').skip(1);
+                let open = words.any(|it| {
+                    !it.is_empty() && it.bytes().all(|it| it.is_ascii_uppercase() || it == b'_')
+                });
+                assert!(!open, "{language:?}: {}", path.display());
+                assert!(path.extension().is_none_or(|it| it != "in"), "{}", path.display());
+                assert_eq!(files.iter().filter(|(it, _)| it == path).count(), 1);
+            }
+            for wanted in [
+                own,
+                "README.md",
+                "build.sh",
+                "ci.sh",
+                ".gitignore",
+                ".github/workflows/policy.yml",
+                "scenarios/largest-page.toml",
+                "wit/worlds.wit",
+            ] {
+                let found = files.iter().any(|(it, _)| it.as_os_str() == wanted);
+                assert!(found, "{language:?}: {wanted}");
+            }
         }
+    }
+
+    #[test]
+    fn the_vendored_sdk_is_the_one_that_policies_here_use() {
+        let files = Project::new(Language::Rust, "my-policy").expect("a name").files();
         let workspace: toml::Table =
             toml::from_str(include_str!("../../../Cargo.toml")).expect("a manifest");
         let manifest = |path: &str| -> toml::Table {

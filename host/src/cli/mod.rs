@@ -104,6 +104,9 @@ enum PolicyCommand {
         /// Require a signature of minisign of this key, in FILE.wasm.minisig: the key or its file. May be repeated.
         #[arg(long = "policy-key", value_name = "KEY")]
         keys: Vec<String>,
+        /// What it may use.
+        #[arg(long, value_name = "CLASS", default_value = "usual")]
+        policy_limits: policy::LimitsArg,
     },
     /// Ask a policy all questions of a journal: what would have been decided otherwise, and what that costs.
     Replay {
@@ -129,8 +132,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map(exit_code),
         Command::Doctor(args) => doctor::doctor(args.json).map(exit_code),
-        Command::Policy(PolicyCommand::Check { file, json, keys }) => {
-            policy::check(&file, json, &keys).map(exit_code)
+        Command::Policy(PolicyCommand::Check { file, json, keys, policy_limits }) => {
+            policy::check(&file, json, &keys, policy_limits).map(exit_code)
         }
         Command::Policy(PolicyCommand::Replay { journal, policy, json }) => {
             policy::replay(&journal, &policy, json).map(exit_code)

@@ -176,9 +176,14 @@ struct Checked<'a> {
     signed_by: Option<String>,
 }
 
-pub(super) fn check(file: &Path, json: bool, keys: &[String]) -> Result<Exit, Failure> {
+pub(super) fn check(
+    file: &Path,
+    json: bool,
+    keys: &[String],
+    limits: LimitsArg,
+) -> Result<Exit, Failure> {
     let runtime = runtime(None)?;
-    let (policy, signed_by) = load_signed(&runtime, file, &trusted(keys)?, Limits::default())?;
+    let (policy, signed_by) = load_signed(&runtime, file, &trusted(keys)?, limits.into())?;
     let checked = Checked {
         format: FORMAT,
         file: file.display().to_string(),
@@ -211,7 +216,7 @@ fn text(checked: &Checked<'_>) -> String {
 }
 
 pub(super) fn replay(journal: &Path, file: &Path, json: bool) -> Result<Exit, Failure> {
-    let policy = load(&runtime(None)?, file)?;
+    let policy = load(&runtime(None)?, file, Limits::default())?;
     let replay = replay::replay(journal, &policy)?;
     if json {
         print_json(&replay)?;
@@ -249,8 +254,12 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 /// Loads a policy, or says why the file is none.
-pub(super) fn load(runtime: &Runtime, file: &Path) -> Result<LoadedPolicy, Failure> {
-    LoadedPolicy::from_file(runtime, file, Limits::default()).map_err(|error| refused(file, &error))
+pub(super) fn load(
+    runtime: &Runtime,
+    file: &Path,
+    limits: Limits,
+) -> Result<LoadedPolicy, Failure> {
+    LoadedPolicy::from_file(runtime, file, limits).map_err(|error| refused(file, &error))
 }
 
 /// Loads a policy after its signature was checked, and tells whose it is. What is checked is what is loaded: the file

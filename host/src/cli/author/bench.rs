@@ -18,11 +18,17 @@ use crate::{
     policy::{BuiltIn, Evaluator as _},
 };
 
-pub(super) fn bench(file: &Path, question: &Path, decisions: NonZeroU32) -> Result<Exit, Failure> {
+use super::ComponentArgs;
+
+pub(super) fn bench(
+    policy: &ComponentArgs,
+    question: &Path,
+    decisions: NonZeroU32,
+) -> Result<Exit, Failure> {
     let files =
         if question.is_dir() { scenario::files(question)? } else { vec![question.to_owned()] };
     let runtime = policy::runtime(None)?;
-    let policy = policy::load(&runtime, file)?;
+    let policy = policy.load(&runtime)?;
     let built_in = BuiltIn::default();
     let mut table = Table::new();
     table.load_style(NOTHING).set_header([

@@ -17,12 +17,12 @@ use crate::{
     policy::wit::Setting,
 };
 
-use super::write;
+use super::{ComponentArgs, write};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FuzzArgs {
-    /// The component.
-    file: PathBuf,
+    #[command(flatten)]
+    policy: ComponentArgs,
     /// What the random questions are made from: the same seed, the same questions.
     #[arg(long, default_value = "0")]
     seed: u64,
@@ -46,7 +46,7 @@ fn setting(text: &str) -> Result<Setting, String> {
 }
 
 pub(super) fn fuzz(args: &FuzzArgs) -> Result<Exit, Failure> {
-    let policy = policy::load(&policy::runtime(None)?, &args.file)?;
+    let policy = args.policy.load(&policy::runtime(None)?)?;
     let machines = Profile::NAMES.iter().map(|name| Machine::named(name));
     let machines: Vec<Machine> = machines
         .collect::<Result<_, _>>()

@@ -1,6 +1,6 @@
 //! `tce policy inspect`.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use crate::{
     author::{
@@ -12,8 +12,11 @@ use crate::{
     policy::wit::SettingDescription,
 };
 
-pub(super) fn inspect(file: &Path, json: bool) -> Result<Exit, Failure> {
-    let policy = policy::load(&policy::runtime(None)?, file)?;
+use super::ComponentArgs;
+
+pub(super) fn inspect(args: &ComponentArgs, json: bool) -> Result<Exit, Failure> {
+    let policy = args.load(&policy::runtime(None)?)?;
+    let file = args.file.as_path();
     let bytes = fs::read(file).map_err(|error| {
         Failure::new(Exit::PolicyFile, format!("policy {}: {error}", file.display()))
     })?;

@@ -1,6 +1,7 @@
 //! `tce policy …`, as far as it is for authors.
 
 mod bench;
+mod bindings;
 mod component;
 mod fuzz;
 mod inspect;
@@ -14,11 +15,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::{
     author::{project::Language, scenario::ScenarioError},
+    cli::policy::{self, LimitsArg},
     exit::{Exit, Failure},
+    policy::{LoadedPolicy, Runtime},
 };
 
 /// What an author does with a policy.
@@ -40,10 +43,21 @@ pub(super) enum AuthorCommand {
         #[arg(short, long, value_name = "FILE.wasm")]
         output: PathBuf,
     },
+    /// Make the C bindings of a world, which a policy in C is compiled with.
+    Bindings {
+        /// The folder of .wit files.
+        wit: PathBuf,
+        /// The world.
+        #[arg(long)]
+        world: String,
+        /// The folder to write them into; it is made if it is not there.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+    },
     /// Ask a policy one question from a file, and tell whether its answer would be accepted.
     Run {
-        /// The component.
-        file: PathBuf,
+        #[command(flatten)]
+        policy: ComponentArgs,
         /// The question, or a scenario: a .toml or .json file (docs/policy-authors.md describes it).
         question: PathBuf,
         /// Report as one JSON document.
@@ -52,8 +66,8 @@ pub(super) enum AuthorCommand {
     },
     /// Try all scenarios of a folder.
     Test {
-        /// The component.
-        file: PathBuf,
+        #[command(flatten)]
+        policy: ComponentArgs,
         /// The folder of .toml and .json files (docs/policy-authors.md describes them).
         folder: PathBuf,
         /// Write the results to a file as JUnit's XML.
@@ -65,8 +79,8 @@ pub(super) enum AuthorCommand {
     },
     /// Measure what a decision costs: fuel and time, beside the built-in policy.
     Bench {
-        /// The component.
-        file: PathBuf,
+        #[command(flatten)]
+        policy: ComponentArgs,
         /// A question, or a folder of them.
         question: PathBuf,
         /// How often each question is asked.
@@ -75,8 +89,8 @@ pub(super) enum AuthorCommand {
     },
     /// Tell what is in a policy: interfaces, settings, features, sizes.
     Inspect {
-        /// The component.
-        file: PathBuf,
+        #[command(flatten)]
+        policy: ComponentArgs,
         /// Report as one JSON document.
         #[arg(long)]
         json: bool,
@@ -85,18 +99,35 @@ pub(super) enum AuthorCommand {
     Fuzz(fuzz::FuzzArgs),
 }
 
+/// The component that a command is about.
+#[derive(Debug, Args)]
+pub(super) struct ComponentArgs {
+    /// The component.
+    file: PathBuf,
+    /// What it may use.
+    #[arg(long, value_name = "CLASS", default_value = "usual")]
+    policy_limits: LimitsArg,
+}
+
+impl ComponentArgs {
+    fn load(&self, runtime: &Runtime) -> Result<LoadedPolicy, Failure> {
+        policy::load(runtime, &self.file, self.policy_limits.into())
+    }
+}
+
 pub(super) fn author(command: &AuthorCommand) -> Result<Exit, Failure> {
     match command {
         AuthorCommand::New { lang, name } => new::new(*lang, name),
         AuthorCommand::Component { module, output } => component::component(module, output),
-        AuthorCommand::Run { file, question, json } => question::run(file, question, *json),
-        AuthorCommand::Test { file, folder, junit, tap } => {
-            test::test(file, folder, junit.as_deref(), *tap)
+        AuthorCommand::Bindings { wit, world, output } => bindings::bindings(wit, world, output),
+        AuthorCommand::Run { policy, question, json } => question::run(policy, question, *json),
+        AuthorCommand::Test { policy, folder, junit, tap } => {
+            test::test(policy, folder, junit.as_deref(), *tap)
         }
-        AuthorCommand::Bench { file, question, decisions } => {
-            bench::bench(file, question, *decisions)
+        AuthorCommand::Bench { policy, question, decisions } => {
+            bench::bench(policy, question, *decisions)
         }
-        AuthorCommand::Inspect { file, json } => inspect::inspect(file, *json),
+        AuthorCommand::Inspect { policy, json } => inspect::inspect(policy, *json),
         AuthorCommand::Fuzz(args) => fuzz::fuzz(args),
     }
 }

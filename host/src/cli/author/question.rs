@@ -11,6 +11,8 @@ use crate::{
     policy::{Answer, Evaluation, Evaluator, Function, Identity},
 };
 
+use super::ComponentArgs;
+
 /// The version of the document.
 const FORMAT: &str = "tce-policy-run/1";
 
@@ -28,9 +30,9 @@ struct Ran<'a> {
     rejected: Option<String>,
 }
 
-pub(super) fn run(file: &Path, question: &Path, json: bool) -> Result<Exit, Failure> {
+pub(super) fn run(policy: &ComponentArgs, question: &Path, json: bool) -> Result<Exit, Failure> {
     let scenario = Scenario::read(question)?;
-    let policy = policy::load(&policy::runtime(None)?, file)?;
+    let policy = policy.load(&policy::runtime(None)?)?;
     let evaluation = policy.evaluate(&scenario.question);
     let judged = evaluation.result.as_ref().ok().map(|it| judge::judge(&scenario.question, it));
     let rejected = judged.and_then(Result::err).map(|rejection| rejection.to_string());

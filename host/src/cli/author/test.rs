@@ -8,15 +8,15 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-use super::write;
+use super::{ComponentArgs, write};
 
 pub(super) fn test(
-    file: &Path,
+    policy: &ComponentArgs,
     folder: &Path,
     junit: Option<&Path>,
     tap: bool,
 ) -> Result<Exit, Failure> {
-    let policy = policy::load(&policy::runtime(None)?, file)?;
+    let policy = policy.load(&policy::runtime(None)?)?;
     let suite = Suite::run(&policy, folder)?;
     if let Some(path) = junit {
         write(path, report::junit(&suite).as_bytes())?;
