@@ -40,6 +40,8 @@ use tce_vfio::VfioMachine;
 const REFERENCE: &str = "/lab/reference";
 /// Where the released policies are, each with a record of what it answered elsewhere.
 const FIXTURES: &str = "/lab/fixtures";
+/// The released policy among them.
+const FIXTURE: &str = "tight-0.2.0";
 /// Where a recorded run goes.
 const TRACE: &str = "recorded.jsonl";
 /// Where reports are left for whoever runs the lab.
@@ -218,11 +220,13 @@ fn checks(machine: &mut VfioMachine) -> Result<Vec<Check>> {
     ));
     checks.push((
         "released policies answer as recorded, with the same fuel".into(),
-        Box::new(|_| answers::hold(Path::new(FIXTURES), Path::new(FIXTURES)).map(|_| ())),
+        Box::new(|_| answers::hold(Path::new(FIXTURES), Path::new(FIXTURES), &[FIXTURE]).map(drop)),
     ));
     checks.push((
         "policies answer as on the building machine, with the same fuel".into(),
-        Box::new(|_| answers::hold(&Places::lab().plugins, Path::new(REFERENCE)).map(|_| ())),
+        Box::new(|_| {
+            answers::hold(&Places::lab().plugins, Path::new(REFERENCE), &answers::BUILT).map(drop)
+        }),
     ));
     for job in COMPARED_JOBS {
         let name = format!("job {job}: the same report as on the simulated machine");
