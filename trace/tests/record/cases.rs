@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
@@ -315,7 +315,10 @@ fn a_file_that_is_no_program_is_named() {
 
 /// A recorder in full work: it has written some events.
 fn at_work(stage: &Stage) -> (std::process::Child, Pid) {
-    let child = stage.start(&subject(&["forever"]));
+    // A shell that runs the tests in the background has interrupts ignored, and what it starts, too.
+    let mut command = ["env", "--default-signal=INT"].map(OsString::from).to_vec();
+    command.extend(subject(&["forever"]));
+    let child = stage.start(&command);
     let begun = Instant::now();
     while fs::metadata(stage.trace()).map_or(0, |file| file.len()) < 4096 {
         assert!(begun.elapsed() < PATIENCE, "nothing is recorded");
