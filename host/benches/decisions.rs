@@ -116,7 +116,8 @@ fn tight_fresh(compiler: Compiler) -> Duration {
 
 fn tight_in_a_worker(compiler: Compiler) -> Duration {
     let compilation = Compilation::new(Program::at(env!("CARGO_BIN_EXE_tce").into()));
-    let policy = WorkerPolicy::from_file(&compilation, compiler, &tight(), Limits::default());
+    let runtime = Runtime::new(compiler).unwrap().compiling_by(compilation);
+    let policy = WorkerPolicy::from_file(&runtime, &tight(), Limits::default());
     let (policy, question) = (policy.unwrap(), question());
     median(|| {
         ask(&policy, question.clone()).result.unwrap().unwrap();

@@ -75,18 +75,20 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn check_limit(&mut self, needed: Bytes) -> Result<(), Error> {
-        let Some(limit) = self.backend()?.facts.locked_limit else { return Ok(()) };
-        let charged = self.spoken_for()?;
-        if charged.saturating_add(needed) > limit {
-            return Err(RegionRefusal::LockedMemory { needed, charged, limit }.into());
+        match self.beyond_limit(needed)? {
+            Some((charged, limit)) => {
+                Err(RegionRefusal::LockedMemory { needed, charged, limit }.into())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// What is charged by now, or will be without anybody asking again.
-    pub(super) fn spoken_for(&mut self) -> Result<Bytes, Error> {
+    /// If so much more is beyond the limit: what is charged by now, or will be without anybody asking again, and the limit.
+    pub(super) fn beyond_limit(&mut self, needed: Bytes) -> Result<Option<(Bytes, Bytes)>, Error> {
+        let Some(limit) = self.backend()?.facts.locked_limit else { return Ok(None) };
         let to_come = self.backend()?.charge_to_come();
-        Ok(self.calls.locked()?.locked.saturating_add(to_come))
+        let charged = self.calls.locked()?.locked.saturating_add(to_come);
+        Ok((charged.saturating_add(needed) > limit).then_some((charged, limit)))
     }
 
     /// Registers the next piece.

@@ -119,8 +119,7 @@ impl PolicyArgs {
             return Ok(Arc::new(load_signed(runtime, file, keys, limits)?.0));
         }
         let (name, bytes, _) = read_signed(file, keys)?;
-        let compiler = runtime.compiler();
-        let policy = WorkerPolicy::from_bytes(&compilation(), compiler, &name, &bytes, limits)
+        let policy = WorkerPolicy::from_bytes(runtime, &name, &bytes, limits)
             .map_err(|error| refused(file, &error))?;
         Ok(Arc::new(policy))
     }

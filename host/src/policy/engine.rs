@@ -10,13 +10,14 @@ use wasmtime::{
 };
 
 use super::{
-    compile::Compilation,
+    compile::{Code, Compilation},
     interface::{PACKAGE, spoken_version},
     limits::{Limits, MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
     load::{Digest, LoadError},
     store::{self, State},
     ticker::Ticker,
     wit::Level,
+    worker::Program,
 };
 
 /// What a guest compiler emits for plain code. All else is off: a proposal that no policy needs is only surface.
@@ -230,15 +231,28 @@ impl Runtime {
         digest: Digest,
         limits: &Limits,
     ) -> Result<Component, LoadError> {
-        let target = (&self.engine, self.compiler);
-        let elsewhere = self.compilation.as_ref().map(|it| it.code(target, bytes, digest, limits));
+        let elsewhere = self.compilation.as_ref().map(|_| self.code(bytes, digest, limits));
         let component = match elsewhere {
             None | Some(Err(LoadError::NoSandbox { .. })) => {
                 Component::from_binary(&self.engine, bytes)
             }
-            Some(code) => code?.component(&self.engine),
+            Some(code) => code?.1.component(&self.engine),
         };
         component.map_err(|error| LoadError::uncompiled(&error))
+    }
+
+    /// What another process has compiled, and the program of such processes.
+    pub(super) fn code(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        limits: &Limits,
+    ) -> Result<(&Program, Code), LoadError> {
+        let compilation = self.compilation.as_ref().ok_or_else(|| LoadError::Worker {
+            what: "has no program: say with `Runtime::compiling_by` which it is".to_owned(),
+        })?;
+        let code = compilation.code((&self.engine, self.compiler), bytes, digest, limits)?;
+        Ok((compilation.program(), code))
     }
 
     pub(super) fn ticker(&self) -> Arc<Ticker> {

@@ -12,7 +12,7 @@ use tce_engine::lease::Timestamp;
 use tce_host::{
     decide::{Decided, EjectionRule, Member, Policies, Verdict},
     policy::{
-        Broken, Compilation, Compiler, Evaluator, Limits, LoadError, Program, Question,
+        Broken, Compilation, Compiler, Evaluator, Limits, LoadError, Program, Question, Runtime,
         WorkerPolicy, ask, wit::PageChoice,
     },
 };
@@ -22,12 +22,16 @@ use crate::support::{
     questions::{admit_question, misbehave, page_question, window_question},
 };
 
-fn compilation() -> Compilation {
-    Compilation::new(Program::at(PathBuf::from(env!("CARGO_BIN_EXE_tce"))))
+fn runtime(compiler: Compiler, program: Program) -> Runtime {
+    Runtime::new(compiler).expect("available").compiling_by(Compilation::new(program))
+}
+
+fn program() -> Program {
+    Program::at(PathBuf::from(env!("CARGO_BIN_EXE_tce")))
 }
 
 fn worker_within(compiler: Compiler, name: &str, limits: Limits) -> WorkerPolicy {
-    WorkerPolicy::from_file(&compilation(), compiler, &plugin_file(name), limits)
+    WorkerPolicy::from_file(&runtime(compiler, program()), &plugin_file(name), limits)
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -217,25 +221,31 @@ fn what_a_worker_must_not_do_is_denied() {
 #[test]
 fn what_is_no_policy_is_told_as_it_is_here() {
     let load = |bytes: &[u8]| {
-        let (compiler, limits) = (Compiler::default(), Limits::default());
-        WorkerPolicy::from_bytes(&compilation(), compiler, "none", bytes, limits)
+        let runtime = runtime(Compiler::default(), program());
+        WorkerPolicy::from_bytes(&runtime, "none", bytes, Limits::default())
     };
     assert!(matches!(load(b"no component"), Err(LoadError::NotAComponent { .. })));
     let little = Limits { memory_bytes: 1 << 16, ..Limits::default() };
-    let starts =
-        WorkerPolicy::from_file(&compilation(), Compiler::default(), &plugin_file("tight"), little);
+    let starts = WorkerPolicy::from_file(
+        &runtime(Compiler::default(), program()),
+        &plugin_file("tight"),
+        little,
+    );
     assert!(matches!(starts, Err(LoadError::DoesNotStart(_))), "{starts:?}");
 }
 
 #[test]
 fn a_program_that_is_no_worker_is_told() {
     let load = |program| {
-        let (compilation, limits) = (Compilation::new(program), Limits::default());
-        WorkerPolicy::from_file(&compilation, Compiler::default(), &plugin_file("tight"), limits)
+        let runtime = runtime(Compiler::default(), program);
+        WorkerPolicy::from_file(&runtime, &plugin_file("tight"), Limits::default())
     };
     let ends = Program::with_arguments("/bin/true".into(), vec![]);
     let error = load(ends).expect_err("no worker").to_string();
     assert!(error.contains("died when it compiled it"), "{error}");
     let error = load(Program::at("/nowhere/tce".into())).expect_err("no worker").to_string();
     assert!(error.contains("does not start"), "{error}");
+    let without = Runtime::new(Compiler::default()).expect("available");
+    let none = WorkerPolicy::from_file(&without, &plugin_file("tight"), Limits::default());
+    assert!(none.expect_err("no program").to_string().contains("has no program"));
 }

@@ -96,13 +96,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn check_table_limit(&mut self, call: GuestTableCall) -> Result<(), Error> {
-        let (needed, limit) = (self.table_charge(call), self.backend()?.facts.locked_limit);
-        let Some(limit) = limit else { return Ok(()) };
-        let charged = self.spoken_for()?;
-        if charged.saturating_add(needed) > limit {
-            return Err(LoanRefusal::LockedMemory { needed, charged, limit }.into());
+        let needed = self.table_charge(call);
+        match self.beyond_limit(needed)? {
+            Some((charged, limit)) => {
+                Err(LoanRefusal::LockedMemory { needed, charged, limit }.into())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn table_charge(&self, call: GuestTableCall) -> Bytes {

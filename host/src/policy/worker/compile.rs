@@ -16,14 +16,8 @@ pub(in crate::policy) fn compile(
     component: &[u8],
     within: Duration,
 ) -> Result<Vec<u8>, LoadError> {
-    let lost = |why: Lost| LoadError::Worker {
-        what: match why {
-            Lost::Late => format!("had not compiled it after {} ms", within.as_millis()),
-            Lost::Dead(what) => format!("died when it compiled it: {what}"),
-        },
-    };
-    let mut process = Process::start(program)
-        .map_err(|error| LoadError::Worker { what: format!("does not start: {error}") })?;
+    let lost = |lost: Lost| lost.before("compiled", within);
+    let mut process = Process::to_load(program)?;
     let compiled: Compiled = process
         .exchange(within, |stream| {
             protocol::send(stream, &Task::Compile(compiler))?;

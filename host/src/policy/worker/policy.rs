@@ -10,11 +10,10 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use wasmtime::Engine;
 
 use crate::policy::{
-    compile::{Code, Compilation},
-    engine::{Compiler, engine_config},
+    compile::Code,
+    engine::Runtime,
     evaluator::{Broken, Evaluation, Evaluator, Identity, Log},
     interface::Exported,
     limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limits},
@@ -63,42 +62,33 @@ struct Seat {
 }
 
 impl WorkerPolicy {
-    /// Loads a file. The policy is named after it.
+    /// Loads a file. The policy is named after it. The runtime has to have a program for its processes
+    /// ([`Runtime::compiling_by`]).
     ///
     /// # Errors
     ///
     /// The file is no policy for this host, or there is no worker; the error says why and what to do.
-    pub fn from_file(
-        compilation: &Compilation,
-        compiler: Compiler,
-        path: &Path,
-        limits: Limits,
-    ) -> Result<Self, LoadError> {
+    pub fn from_file(runtime: &Runtime, path: &Path, limits: Limits) -> Result<Self, LoadError> {
         let (name, bytes) = read(path, &limits)?;
-        Self::from_bytes(compilation, compiler, &name, &bytes, limits)
+        Self::from_bytes(runtime, &name, &bytes, limits)
     }
 
     /// Loads what is in memory, under this name. Here it is only looked through; what is compiled, by one process, is
-    /// executed by another.
+    /// executed by another. The runtime is as for a file.
     ///
     /// # Errors
     ///
     /// The bytes are no policy for this host, or there is no worker; the error says why and what to do.
     pub fn from_bytes(
-        compilation: &Compilation,
-        compiler: Compiler,
+        runtime: &Runtime,
         name: &str,
         bytes: &[u8],
         limits: Limits,
     ) -> Result<Self, LoadError> {
         let outline = Outline::of(name, bytes, &limits)?;
-        let engine = engine_config(compiler)
-            .map_err(|error| error.to_string())
-            .and_then(|config| Engine::new(&config).map_err(|error| error.to_string()))
-            .map_err(|what| LoadError::Worker { what })?;
-        let code = compilation.code((&engine, compiler), bytes, outline.digest, &limits)?;
-        let load = Load { outline, compiler, limits };
-        let plan = Plan { program: compilation.program().clone(), load, code };
+        let (program, code) = runtime.code(bytes, outline.digest, &limits)?;
+        let load = Load { outline, compiler: runtime.compiler(), limits };
+        let plan = Plan { program: program.clone(), load, code };
         let (process, answers) = plan.start()?;
         let process_id = AtomicU32::new(process.id());
         let seat = Mutex::new(Seat { process: Some(process), deaths: 0, died: None });
@@ -150,19 +140,14 @@ impl WorkerPolicy {
 impl Plan {
     /// A process that has taken the code, and what that answers.
     fn start(&self) -> Result<(Process, Vec<Function>), LoadError> {
-        let lost = |what: String| LoadError::Worker { what };
         let within = self.load.limits.compile_time;
-        let mut process = Process::start(&self.program)
-            .map_err(|error| lost(format!("does not start: {error}")))?;
+        let mut process = Process::to_load(&self.program)?;
         let loaded: Loaded = process
             .exchange(within, |stream| {
                 protocol::send(stream, &Task::Serve(Given::Borrowed(&self.load)))?;
                 protocol::send_bytes(stream, self.code.as_bytes())
             })
-            .map_err(|why| match why {
-                Lost::Late => lost(format!("had not loaded it after {} ms", within.as_millis())),
-                Lost::Dead(what) => lost(format!("died when it loaded it: {what}")),
-            })?;
+            .map_err(|lost| lost.before("loaded", within))?;
         Ok((process, loaded?))
     }
 }

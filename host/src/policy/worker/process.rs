@@ -11,6 +11,8 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
+use crate::policy::load::LoadError;
+
 use super::protocol;
 
 /// What is started as a worker: a program that calls [`serve`](super::serve).
@@ -53,6 +55,18 @@ pub(super) enum Lost {
     Dead(String),
 }
 
+impl Lost {
+    /// What it is for whoever loads a policy: the process was lost before this was done to it.
+    pub(super) fn before(self, done: &str, within: Duration) -> LoadError {
+        LoadError::Worker {
+            what: match self {
+                Self::Late => format!("had not {done} it after {} ms", within.as_millis()),
+                Self::Dead(what) => format!("died when it {done} it: {what}"),
+            },
+        }
+    }
+}
+
 /// A worker process. It ends with this value.
 pub(super) struct Process {
     child: Child,
@@ -62,7 +76,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts one. It inherits this end's other half and nothing else. It is not told to die with this process
     /// (`PR_SET_PDEATHSIG` means the thread that started it): it ends when this half is gone.
-    pub(super) fn start(program: &Program) -> io::Result<Self> {
+    fn start(program: &Program) -> io::Result<Self> {
         let (stream, theirs) = UnixStream::pair()?;
         let child = Command::new(&program.path)
             .args(&program.arguments)
@@ -72,6 +86,12 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()?;
         Ok(Self { child, stream })
+    }
+
+    /// Starts one for a policy that is being loaded.
+    pub(super) fn to_load(program: &Program) -> Result<Self, LoadError> {
+        Self::start(program)
+            .map_err(|error| LoadError::Worker { what: format!("does not start: {error}") })
     }
 
     /// Its number.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{rig::seats, stage::Stage};
 
-const LIOBN: u64 = 0x8000_0006;
+const LIOBN: u32 = 0x8000_0006;
 /// A window, and the guest's table of it.
 const SIZE: Bytes = Bytes::mib(2);
 const PAGE: PageShift = PageShift::K4;
@@ -32,7 +32,7 @@ pub(super) fn the_engine_waits_for_memory<M: Machine>(machine: &mut M) -> Result
     let holder = Holder::new("lender").context("a holder has a name")?;
     let grant = stage.engine.grant_lease(LeaseRequest::new(holder, window, SIZE))?;
     let lease = stage.engine.lease(grant)?;
-    let loan = LoanRequest { liobn: Liobn(0x8000_0006), page: PAGE };
+    let loan = LoanRequest { liobn: Liobn(LIOBN), page: PAGE };
     let calls = stage.engine.calls().total();
     let said = stage.engine.lend(lease, &loan).map(drop);
     ensure!(said == Err(Error::Loan(LoanRefusal::NothingRegistered)), "it said {said:?}");
@@ -57,13 +57,13 @@ pub(super) fn the_kernel_does_not<M: Machine>(machine: &mut M) -> Result<()> {
     done("GROUP_ADD", other.kernel.add_group(link, group))?;
     other.machine.set_guest_memory(vm, GuestAddress::new(0), other.memory)?;
     let (page_shift, size) = (u32::from(PAGE.raw()), SIZE.raw() >> PAGE.raw());
-    let call = GuestTableCall { liobn: LIOBN, page_shift, offset: 0, size };
+    let call = GuestTableCall { liobn: LIOBN.into(), page_shift, offset: 0, size };
     let table = other.kernel.create_guest_table(vm, call).map_err(failed("a table"))?;
     done("SET_SPAPR_TCE", other.kernel.attach_guest_table(link, group, table))?;
-    other.answers(vm, HypercallRegisters::put_tce(LIOBN, 0, READ_WRITE), None)?;
+    other.answers(vm, HypercallRegisters::put_tce(LIOBN.into(), 0, READ_WRITE), None)?;
     let raw = other.kernel.unmap(container, UnmapCall { iova: Iova::new(0), size: SIZE });
     ensure!(raw == Raw::Failed(Errno::EPERM), "UNMAP without registered memory: {raw:?}");
-    other.answers(vm, HypercallRegisters::get_tce(LIOBN, 0), Some(READ_WRITE))?;
+    other.answers(vm, HypercallRegisters::get_tce(LIOBN.into(), 0), Some(READ_WRITE))?;
     done("GROUP_DEL", other.kernel.delete_group(link, group))?;
     let more: [Fd; 5] = [table.fd(), link.fd(), vm.fd(), group.fd(), container.fd()];
     other.close(&more)
