@@ -328,6 +328,7 @@ fn refused(file: &Path, error: &LoadError) -> Failure {
         | LoadError::UnknownVersion { .. }
         | LoadError::OtherType { .. } => "build it with the WIT files in wit/ of this version",
         LoadError::Compile { .. } => "build it for the target wasm32-unknown-unknown",
+        LoadError::Demands { .. } => "make it of fewer modules, and with less memory to start with",
         LoadError::DoesNotStart(Broken::OutOfMemory { .. } | Broken::Instantiation { .. }) => {
             "if it brings an interpreter with it, as one in Python does, say --policy-limits large"
         }

@@ -10,6 +10,7 @@ use super::{
     interface::Export,
     limits::{SETTING_BYTES_MAX, SETTINGS_MAX},
     load::{LoadError, LoadedPolicy},
+    pool::Place,
     question::{Callee, Function, Question, Reply, Visitor},
     shown,
     store::{self, State},
@@ -21,11 +22,12 @@ use super::{
 pub(super) const DESCRIBE_SETTINGS: &str = "describe-settings";
 pub(super) const VALIDATE_SETTINGS: &str = "validate-settings";
 
-/// A component in a store of its own, for one decision.
+/// A component in a store of its own, for one decision. The store goes before its place does.
 struct Running<'a> {
     policy: &'a LoadedPolicy,
     store: Store<State>,
     instance: Instance,
+    _place: Place<'a>,
     _clock: ticker::Watched<'a>,
 }
 
@@ -47,6 +49,34 @@ impl LoadedPolicy {
         Ok(())
     }
 
+    /// Evaluates, and goes on with what came of it while the store is still there: making it ready for the next decision
+    /// is work for which nobody has to wait.
+    pub(super) fn evaluate_and<R>(
+        &self,
+        question: &Question,
+        then: impl FnOnce(Evaluation) -> R,
+    ) -> R {
+        let function = question.function();
+        if !self.answers(function) {
+            let result = Err(Broken::NotImplemented { function });
+            return then(Evaluation { result, fuel: Some(0), log: Log::default() });
+        }
+        let budget = self.limits().fuel;
+        match self.start() {
+            Ok(mut running) => {
+                let result = question.put_to(&mut running);
+                // What a trap leaves of the fuel is not exact.
+                let left = result.as_ref().ok().and_then(|_| running.store.get_fuel().ok());
+                let fuel = Some(budget.saturating_sub(left.unwrap_or(0)));
+                let log = running.store.data_mut().take_log();
+                then(Evaluation { result, fuel, log }.with_short_detail())
+            }
+            Err(broken) => {
+                then(Evaluation { result: Err(broken), fuel: Some(budget), log: Log::default() })
+            }
+        }
+    }
+
     /// Whether the interface, in the version that it was built for, has this function.
     fn should_have(&self, function: Function) -> bool {
         let point = Export::Point(function.interface());
@@ -57,10 +87,11 @@ impl LoadedPolicy {
     /// A fresh store and the component in it.
     fn start(&self) -> Result<Running<'_>, Broken> {
         let at_start = |error| store::broken_at_start(&error, self.limits());
+        let place = self.pool.place();
         let clock = self.ticker.run();
         let mut store = store::fresh(self.pre.engine(), self.limits()).map_err(at_start)?;
         let instance = self.pre.instantiate(&mut store).map_err(at_start)?;
-        Ok(Running { policy: self, store, instance, _clock: clock })
+        Ok(Running { policy: self, store, instance, _place: place, _clock: clock })
     }
 
     fn ask_about_settings<P: Lower + ComponentNamedList, R: Lift + 'static>(
@@ -134,25 +165,7 @@ impl Evaluator for LoadedPolicy {
     }
 
     fn evaluate(&self, question: &Question) -> Evaluation {
-        let function = question.function();
-        if !self.answers(function) {
-            let result = Err(Broken::NotImplemented { function });
-            return Evaluation { result, fuel: Some(0), log: Log::default() };
-        }
-        let budget = self.limits().fuel;
-        match self.start() {
-            Ok(mut running) => {
-                let result = question.put_to(&mut running);
-                // What a trap leaves of the fuel is not exact.
-                let left = result.as_ref().ok().and_then(|_| running.store.get_fuel().ok());
-                let fuel = Some(budget.saturating_sub(left.unwrap_or(0)));
-                let log = running.store.into_data().into_log();
-                Evaluation { result, fuel, log }.with_short_detail()
-            }
-            Err(broken) => {
-                Evaluation { result: Err(broken), fuel: Some(budget), log: Log::default() }
-            }
-        }
+        self.evaluate_and(question, |evaluation| evaluation)
     }
 }
 

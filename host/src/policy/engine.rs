@@ -12,8 +12,9 @@ use wasmtime::{
 use super::{
     compile::{Code, Compilation},
     interface::{PACKAGE, spoken_version},
-    limits::{Limits, MEMORY_BYTES_MAX, WASM_STACK_BYTES_MAX},
+    limits::{Limits, MEMORY_BYTES_LARGE, WASM_STACK_BYTES_MAX},
     load::{Digest, LoadError},
+    pool::{self, Pool},
     store::{self, State},
     ticker::Ticker,
     wit::Level,
@@ -138,7 +139,7 @@ pub fn engine_config(compiler: Compiler) -> Result<Config, RuntimeError> {
         .max_wasm_stack(WASM_STACK_BYTES_MAX)
         // No handlers for SIGSEGV and the like in a process that may be somebody else's; Pulley has none either.
         .signals_based_traps(false)
-        // Address space enough for what a policy may use: a worker lives under a limit of it.
+        // Address space enough for what a policy may use, and no more: a worker lives under a limit of it.
         .memory_reservation(RESERVATION)
         .memory_reservation_for_growth(0)
         .memory_guard_size(0)
@@ -149,14 +150,19 @@ pub fn engine_config(compiler: Compiler) -> Result<Config, RuntimeError> {
     Ok(config)
 }
 
-/// The default memory limit as wasmtime takes it.
+/// The largest memory limit as wasmtime takes it.
 const RESERVATION: u64 = {
-    assert!(MEMORY_BYTES_MAX == 16 << 20, "the reservation is the memory limit");
-    16 << 20
+    assert!(MEMORY_BYTES_LARGE == 64 << 20, "the reservation is the memory limit");
+    64 << 20
 };
 
 fn refused(error: &wasmtime::Error) -> RuntimeError {
     RuntimeError::Engine { what: format!("{error:#}") }
+}
+
+/// An engine that compiles and executes nothing.
+pub(super) fn compiling(compiler: Compiler) -> Result<Engine, RuntimeError> {
+    Engine::new(&engine_config(compiler)?).map_err(|error| refused(&error))
 }
 
 /// The only thing that a policy may import.
@@ -179,6 +185,7 @@ pub struct Runtime {
     engine: Engine,
     linker: Linker<State>,
     ticker: Arc<Ticker>,
+    pool: Pool,
     compilation: Option<Compilation>,
 }
 
@@ -189,23 +196,27 @@ impl Runtime {
     ///
     /// The compiler is not available on this machine.
     pub fn new(compiler: Compiler) -> Result<Self, RuntimeError> {
-        Self::with(compiler, Ticker::new)
+        Self::with(compiler, pool::PLACES, Ticker::new)
     }
 
-    /// A runtime for a process that may start no thread for a clock: whoever started it has one.
-    pub(super) fn without_clock(compiler: Compiler) -> Result<Self, RuntimeError> {
-        Self::with(compiler, |_| Ticker::off())
+    /// A runtime for a process that makes one decision at a time and may start no thread for a clock: whoever started it
+    /// has one.
+    pub(super) fn single(compiler: Compiler) -> Result<Self, RuntimeError> {
+        Self::with(compiler, 1, |_| Ticker::off())
     }
 
     fn with(
         compiler: Compiler,
+        places: u32,
         ticker: impl FnOnce(&Engine) -> Ticker,
     ) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(&engine_config(compiler)?).map_err(|error| refused(&error))?;
+        let mut config = engine_config(compiler)?;
+        config.allocation_strategy(pool::strategy(places));
+        let engine = Engine::new(&config).map_err(|error| refused(&error))?;
         let mut linker = Linker::new(&engine);
         provide_log(&mut linker).map_err(|error| refused(&error))?;
         let ticker = Arc::new(ticker(&engine));
-        Ok(Self { compiler, engine, linker, ticker, compilation: None })
+        Ok(Self { compiler, engine, linker, ticker, pool: Pool::new(places), compilation: None })
     }
 
     /// The same, but another process compiles, where there is a sandbox for one.
@@ -238,7 +249,7 @@ impl Runtime {
             }
             Some(code) => code?.1.component(&self.engine),
         };
-        component.map_err(|error| LoadError::uncompiled(&error))
+        component.map_err(|error| LoadError::untaken(&error))
     }
 
     /// What another process has compiled, and the program of such processes.
@@ -257,6 +268,10 @@ impl Runtime {
 
     pub(super) fn ticker(&self) -> Arc<Ticker> {
         Arc::clone(&self.ticker)
+    }
+
+    pub(super) fn pool(&self) -> Pool {
+        self.pool.clone()
     }
 
     pub(super) fn linker(&self) -> &Linker<State> {

@@ -25,12 +25,21 @@ pub const FUEL_MAX: u64 = 10_000_000;
 /// All linear memories of a policy together. A Rust guest starts with little more than 1 MiB, most of it stack.
 pub const MEMORY_BYTES_MAX: usize = 16 << 20;
 
+/// All linear memories of a policy that brings an interpreter with it.
+pub const MEMORY_BYTES_LARGE: usize = 64 << 20;
+
+/// Linear memories. A program has one, however many modules it is made of.
+pub const MEMORIES_MAX: u32 = 4;
+
 /// Elements of one table. Tables hold function pointers; a guest has as many as functions whose address it takes.
 pub const TABLE_ELEMENTS_MAX: usize = 20_000;
 
-/// Tables, memories and core instances of one component. One core module and what `wit-component` puts around it
-/// need fewer than half.
-pub const ITEMS_MAX: usize = 16;
+/// Tables and core instances of one component. One core module and what `wit-component` puts around it need fewer than
+/// half.
+pub const ITEMS_MAX: u32 = 16;
+
+/// Tables and core instances of one that brings an interpreter with it.
+pub const ITEMS_LARGE: u32 = 64;
 
 /// Bytes that an answer may make the host allocate: room for 60,000 regions or 30,000 leases.
 pub const ANSWER_BYTES_MAX: usize = 256 << 10;
@@ -73,12 +82,12 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Fuel of one decision.
     pub fuel: u64,
-    /// All linear memories together.
+    /// All linear memories together; more than [`MEMORY_BYTES_LARGE`] counts as that.
     pub memory_bytes: usize,
-    /// Elements of one table.
+    /// Elements of one table; more than [`TABLE_ELEMENTS_MAX`] counts as that.
     pub table_elements: usize,
-    /// Tables, memories and core instances, each.
-    pub items: usize,
+    /// Tables and core instances, each; more than [`ITEMS_LARGE`] counts as that.
+    pub items: u32,
     /// Bytes of one answer.
     pub answer_bytes: usize,
     /// Resource handles.
@@ -111,7 +120,17 @@ impl Limits {
     #[must_use]
     pub fn large() -> Self {
         let usual = Self::default();
-        Self { memory_bytes: 4 * usual.memory_bytes, items: 4 * usual.items, ..usual }
+        Self { memory_bytes: MEMORY_BYTES_LARGE, items: ITEMS_LARGE, ..usual }
+    }
+
+    /// The same, none beyond what there is room for.
+    pub(super) fn with_room(self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(MEMORY_BYTES_LARGE),
+            table_elements: self.table_elements.min(TABLE_ELEMENTS_MAX),
+            items: self.items.min(ITEMS_LARGE),
+            ..self
+        }
     }
 
     /// The time of one decision in milliseconds, as failures tell it.

@@ -15,6 +15,7 @@ use super::{
     inspect::inspect,
     interface::{Export, Exported, Interface, PACKAGE, spoken_version},
     limits::Limits,
+    pool::Pool,
     question::Function,
     shown,
     store::State,
@@ -81,6 +82,12 @@ pub enum LoadError {
         /// What the compiler says.
         what: String,
     },
+    /// Whatever its limits, there is no room for it.
+    #[error("it needs more than any policy may have: {what}")]
+    Demands {
+        /// What wasmtime says of it.
+        what: String,
+    },
     /// What it calls by our interface's name has another type.
     #[error(
         "its {interface} is not the one of {PACKAGE}@{}: {what}; build it with this host's WIT files",
@@ -109,10 +116,20 @@ pub enum LoadError {
     },
 }
 
+/// How wasmtime calls what sets memories, tables and instances aside.
+const ALLOCATOR: &str = "pooling allocator";
+
 impl LoadError {
-    /// What wasmtime says of a component that it does not compile.
-    pub(super) fn uncompiled(error: &wasmtime::Error) -> Self {
-        Self::Compile { what: shown::ascii(&format!("{error:#}")) }
+    /// What wasmtime says of a component that it does not take.
+    pub(super) fn untaken(error: &wasmtime::Error) -> Self {
+        let what = shown::ascii(&format!("{error:#}"));
+        // The error has no type; everything that the allocator says names it.
+        if !what.contains(ALLOCATOR) {
+            return Self::Compile { what };
+        }
+        let cause = shown::ascii(&error.root_cause().to_string());
+        let what = cause.trim_end_matches(ALLOCATOR).trim_end_matches(" in the ");
+        Self::Demands { what: what.replace("The component", "the component") }
     }
 }
 
@@ -239,6 +256,7 @@ pub struct LoadedPolicy {
     outline: Outline,
     limits: Limits,
     pub(super) ticker: Arc<Ticker>,
+    pub(super) pool: Pool,
     pub(super) pre: InstancePre<State>,
     pub(super) exports: Exports,
 }
@@ -289,7 +307,9 @@ impl LoadedPolicy {
         let pre =
             runtime.linker().instantiate_pre(component).map_err(|error| other_import(&error))?;
         let exports = Exports::find(&outline.interfaces, component);
-        let policy = Self { outline, limits, ticker: runtime.ticker(), pre, exports };
+        let (ticker, pool) = (runtime.ticker(), runtime.pool());
+        let limits = limits.with_room();
+        let policy = Self { outline, limits, ticker, pool, pre, exports };
         policy.try_out()?;
         Ok(policy)
     }

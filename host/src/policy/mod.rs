@@ -8,7 +8,8 @@
 //! What holds whatever a component does:
 //!
 //! - It is looked through before it is compiled: what imports anything, or speaks another version, is not compiled.
-//! - Each decision runs in a fresh store, made for it and thrown away after it. Nothing passes from one to the next.
+//! - Each decision runs in a fresh store, made for it and thrown away after it. Nothing passes from one to the next,
+//!   though the memory that it is made in is used again.
 //! - Each resource it can use has a limit ([`Limits`]), and reaching one is an error with a name ([`Broken`]).
 //! - The same question has the same answer and burns the same fuel on every compiler: what could differ is switched
 //!   off ([`engine_config`]).
@@ -23,6 +24,7 @@ mod inspect;
 mod interface;
 pub mod limits;
 mod load;
+mod pool;
 mod question;
 mod shown;
 mod store;

@@ -1,5 +1,7 @@
 //! One decision's sandbox: a fresh store with every limit set, and what its errors mean.
 
+use std::mem;
+
 use thiserror::Error;
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, Trap};
 
@@ -32,9 +34,13 @@ impl State {
         self.log.lines.push(Line { level: level.into(), text });
     }
 
+    fn items(&self) -> usize {
+        usize::try_from(self.limits.items).unwrap_or(usize::MAX)
+    }
+
     /// What was noted.
-    pub(super) fn into_log(self) -> Log {
-        self.log
+    pub(super) fn take_log(&mut self) -> Log {
+        mem::take(&mut self.log)
     }
 }
 
@@ -88,15 +94,11 @@ impl ResourceLimiter for State {
     }
 
     fn instances(&self) -> usize {
-        self.limits.items
+        self.items()
     }
 
     fn tables(&self) -> usize {
-        self.limits.items
-    }
-
-    fn memories(&self) -> usize {
-        self.limits.items
+        self.items()
     }
 }
 

@@ -2,6 +2,7 @@
 //! right.
 
 mod corpus;
+mod places;
 #[allow(dead_code, reason = "the tests of policies use all of them")]
 #[path = "../policy/support/questions.rs"]
 mod questions;

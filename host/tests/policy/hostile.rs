@@ -156,6 +156,10 @@ fn limits_are_per_policy() {
         assert_eq!(evaluation.result, Err(Broken::TooMuchData { limit: 8 }));
         let no_memory = tight(Limits { memory_bytes: 1 << 16, ..Limits::default() });
         assert!(no_memory.is_err_and(|error| error.to_string().starts_with("it does not start")));
+        let no_table = tight(Limits { table_elements: 1, ..Limits::default() });
+        assert!(
+            no_table.is_err_and(|error| error.to_string().contains("table limit of 1 element"))
+        );
     }
 }
 

@@ -11,7 +11,7 @@
 use std::{
     cell::RefCell,
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -253,16 +253,19 @@ struct State {
     locked: LockedMemory,
     /// Who drives which device.
     devices: Vec<GroupDevice>,
-    /// Open descriptors of this process.
-    descriptors: usize,
+    /// What this process has open, but for the map of its own pages, which the policies' runtime opens once and keeps.
+    open: Vec<PathBuf>,
 }
 
 fn state(machine: &VfioMachine) -> Result<State> {
     let locked = machine.kernel().locked_memory().map_err(|errno| anyhow::anyhow!("{errno}"))?;
     let groups = machine.groups().into_iter();
     let devices = groups.flat_map(|group| machine.devices_of(group)).collect();
-    let descriptors = fs::read_dir("/proc/self/fd")?.count();
-    Ok(State { locked, devices, descriptors })
+    let descriptors =
+        fs::read_dir("/proc/self/fd")?.filter_map(|it| fs::read_link(it.ok()?.path()).ok());
+    let mut open: Vec<PathBuf> = descriptors.filter(|it| !it.ends_with("pagemap")).collect();
+    open.sort_unstable();
+    Ok(State { locked, devices, open })
 }
 
 fn doctor_is_content(_machine: &mut VfioMachine) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, BufReader, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -70,7 +70,7 @@ impl Lost {
 /// A worker process. It ends with this value.
 pub(super) struct Process {
     child: Child,
-    stream: UnixStream,
+    stream: BufReader<Timed>,
 }
 
 impl Process {
@@ -85,7 +85,8 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, stream })
+        let stream = Timed { stream, start: Instant::now(), within: Duration::ZERO };
+        Ok(Self { child, stream: BufReader::new(stream) })
     }
 
     /// Starts one for a policy that is being loaded.
@@ -108,22 +109,20 @@ impl Process {
     pub(super) fn exchange<R: DeserializeOwned>(
         &mut self,
         within: Duration,
-        say: impl FnOnce(&mut Timed<'_>) -> io::Result<()>,
+        say: impl FnOnce(&mut Timed) -> io::Result<()>,
     ) -> Result<R, Lost> {
-        let mut stream = Timed { stream: &self.stream, start: Instant::now(), within };
-        let said = say(&mut stream);
         // One that ends early may have said why before.
-        let heard = match said {
+        let heard = match say(self.stream.get_mut().restart(within)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => protocol::receive(&mut stream),
+            _ => protocol::receive(&mut self.stream),
         };
         heard.map_err(|error| self.lost(&error))
     }
 
     /// Hears code, which follows a reply that said so.
     pub(super) fn hear_code(&mut self, within: Duration) -> Result<Vec<u8>, Lost> {
-        let mut stream = Timed { stream: &self.stream, start: Instant::now(), within };
-        protocol::receive_code(&mut stream).map_err(|error| self.lost(&error))
+        self.stream.get_mut().restart(within);
+        protocol::receive_code(&mut self.stream).map_err(|error| self.lost(&error))
     }
 
     fn lost(&mut self, error: &io::Error) -> Lost {
@@ -150,27 +149,33 @@ impl Drop for Process {
 }
 
 /// A stream with an end of time.
-pub(super) struct Timed<'a> {
-    stream: &'a UnixStream,
+pub(super) struct Timed {
+    stream: UnixStream,
     start: Instant,
     within: Duration,
 }
 
-impl Timed<'_> {
+impl Timed {
+    /// Time starts anew.
+    fn restart(&mut self, within: Duration) -> &mut Self {
+        (self.start, self.within) = (Instant::now(), within);
+        self
+    }
+
     fn left(&self) -> io::Result<Duration> {
         let left = self.within.saturating_sub(self.start.elapsed());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }
 
-impl Read for Timed<'_> {
+impl Read for Timed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(Some(self.left()?))?;
         self.stream.read(into)
     }
 }
 
-impl Write for Timed<'_> {
+impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(Some(self.left()?))?;
         self.stream.write(bytes)

@@ -17,6 +17,12 @@ use crate::policy::{
 /// The bytes of a question or an evaluation. An answer of all the bytes that it may have takes a few times as many.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
+/// The length that a frame starts with, little-endian.
+const LENGTH_BYTES: usize = 8;
+
+/// The bytes that there is room for before any have come. An ordinary message has fewer.
+const ROOM: usize = 16 << 10;
+
 /// The first thing that a worker is told. A component, or its code, follows in a frame of its own, as it is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +69,7 @@ pub(super) type Given<'a, T> = std::borrow::Cow<'a, T>;
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Unloadable {
     Compile { what: String },
+    Demands { what: String },
     Imports { names: Vec<String> },
     OtherType { interface: String, what: String },
     DoesNotStart(Broken),
@@ -74,6 +81,7 @@ impl From<LoadError> for Unloadable {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Compile { what } => Self::Compile { what },
+            LoadError::Demands { what } => Self::Demands { what },
             LoadError::Imports { names } => Self::Imports { names },
             LoadError::OtherType { interface, what } => {
                 Self::OtherType { interface: interface.to_string(), what }
@@ -89,6 +97,7 @@ impl From<Unloadable> for LoadError {
     fn from(unloadable: Unloadable) -> Self {
         match unloadable {
             Unloadable::Compile { what } => Self::Compile { what },
+            Unloadable::Demands { what } => Self::Demands { what },
             Unloadable::Imports { names } => Self::Imports { names },
             Unloadable::OtherType { interface, what } => match Export::named(&interface) {
                 Some(interface) => Self::OtherType { interface, what },
@@ -101,15 +110,19 @@ impl From<Unloadable> for LoadError {
     }
 }
 
-/// Sends a message.
+/// Sends a message, in one piece: who waits for it wakes up once.
 pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
-    send_frame(to, &text, MESSAGE_BYTES_MAX)
+    let mut frame = vec![0; LENGTH_BYTES];
+    serde_json::to_writer(&mut frame, message)?;
+    let (length, text) = frame.split_at_mut(LENGTH_BYTES);
+    length.copy_from_slice(&length_of(text, MESSAGE_BYTES_MAX)?);
+    to.write_all(&frame)
 }
 
 /// Sends a component, which is not larger than a file may be, or code.
 pub(super) fn send_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    send_frame(to, bytes, CODE_BYTES_MAX)
+    to.write_all(&length_of(bytes, CODE_BYTES_MAX)?)?;
+    to.write_all(bytes)
 }
 
 /// Receives a message.
@@ -127,24 +140,21 @@ pub(super) fn receive_code(from: &mut impl Read) -> io::Result<Vec<u8>> {
     receive_frame(from, CODE_BYTES_MAX)
 }
 
-fn send_frame(to: &mut impl Write, bytes: &[u8], max: u64) -> io::Result<()> {
+/// How a frame starts.
+fn length_of(bytes: &[u8], max: u64) -> io::Result<[u8; LENGTH_BYTES]> {
     let length = u64::try_from(bytes.len()).map_err(io::Error::other)?;
-    if length > max {
-        return Err(too_long(length, max));
-    }
-    to.write_all(&length.to_le_bytes())?;
-    to.write_all(bytes)
+    if length > max { Err(too_long(length, max)) } else { Ok(length.to_le_bytes()) }
 }
 
 /// Memory grows with what has arrived, whatever the length claims.
 fn receive_frame(from: &mut impl Read, max: u64) -> io::Result<Vec<u8>> {
-    let mut length = [0; 8];
+    let mut length = [0; LENGTH_BYTES];
     from.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     if length > max {
         return Err(too_long(length, max));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).map_or(ROOM, |it| it.min(ROOM)));
     from.take(length).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|got| got == length) {
         Ok(bytes)

@@ -2,14 +2,14 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, BufReader, Write},
     os::fd::AsFd,
     process::ExitCode,
 };
 
 use crate::policy::{
     compile::Code,
-    engine::{Compiler, Runtime},
+    engine::{self, Compiler, Runtime, RuntimeError},
     evaluator::Evaluator,
     load::{LoadError, LoadedPolicy},
     question::Function,
@@ -19,6 +19,9 @@ use super::{
     protocol::{self, Compiled, Load, Loaded, Request, Task, Unloadable},
     sandbox::{self, Attempt},
 };
+
+/// The worker's end. What is read of it is read ahead.
+type Socket = BufReader<File>;
 
 /// Lives as a worker: in a sandbox, with a socket as the standard input. Returns when the other end is gone.
 ///
@@ -51,7 +54,7 @@ fn line(attempt: &Attempt) -> String {
 
 fn try_serve() -> io::Result<()> {
     // As a file: reading and writing are the only calls then.
-    let mut socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut socket = BufReader::new(File::from(io::stdin().as_fd().try_clone_to_owned()?));
     if let Err(what) = sandbox::enter() {
         return refuse(&mut socket, what);
     }
@@ -62,58 +65,58 @@ fn try_serve() -> io::Result<()> {
 }
 
 /// Says that there is no sandbox. What was sent is not looked at.
-fn refuse(socket: &mut File, what: String) -> io::Result<()> {
-    protocol::send(socket, &Loaded::Err(Unloadable::NoSandbox { what }))?;
+fn refuse(socket: &mut Socket, what: String) -> io::Result<()> {
+    protocol::send(socket.get_mut(), &Loaded::Err(Unloadable::NoSandbox { what }))?;
     io::copy(socket, &mut io::sink()).map(drop)
 }
 
-fn compile(socket: &mut File, compiler: Compiler) -> io::Result<()> {
+fn compile(socket: &mut Socket, compiler: Compiler) -> io::Result<()> {
     let component = protocol::receive_component(socket)?;
-    let code = runtime(compiler).and_then(|runtime| {
-        let code = runtime.engine().precompile_component(&component);
-        code.map_err(|error| LoadError::uncompiled(&error))
+    let code = engine::compiling(compiler).map_err(unavailable).and_then(|engine| {
+        let code = engine.precompile_component(&component);
+        code.map_err(|error| LoadError::untaken(&error))
     });
     match code {
         Ok(code) => {
-            protocol::send(socket, &Compiled::Ok(()))?;
-            protocol::send_bytes(socket, &code)
+            protocol::send(socket.get_mut(), &Compiled::Ok(()))?;
+            protocol::send_bytes(socket.get_mut(), &code)
         }
-        Err(error) => protocol::send(socket, &Compiled::Err(error.into())),
+        Err(error) => protocol::send(socket.get_mut(), &Compiled::Err(error.into())),
     }
 }
 
-fn serve_policy(socket: &mut File, load: &Load) -> io::Result<()> {
+fn serve_policy(socket: &mut Socket, load: &Load) -> io::Result<()> {
     let code = Code::from_parent(protocol::receive_code(socket)?);
     let policy = match open(load, &code) {
         Ok(policy) => policy,
-        Err(error) => return protocol::send(socket, &Loaded::Err(error.into())),
+        Err(error) => return protocol::send(socket.get_mut(), &Loaded::Err(error.into())),
     };
     drop(code);
     let answers = Function::ALL.into_iter().filter(|function| policy.answers(*function)).collect();
-    protocol::send(socket, &Loaded::Ok(answers))?;
+    protocol::send(socket.get_mut(), &Loaded::Ok(answers))?;
     loop {
         let request: Request<'static> = protocol::receive(socket)?;
         answer(socket, &policy, &request)?;
     }
 }
 
-fn runtime(compiler: Compiler) -> Result<Runtime, LoadError> {
-    Runtime::without_clock(compiler).map_err(|error| LoadError::Worker { what: error.to_string() })
+fn unavailable(error: RuntimeError) -> LoadError {
+    LoadError::Worker { what: error.to_string() }
 }
 
 fn open(load: &Load, code: &Code) -> Result<LoadedPolicy, LoadError> {
-    let runtime = runtime(load.compiler)?;
-    let component =
-        code.component(runtime.engine()).map_err(|error| LoadError::uncompiled(&error))?;
+    let runtime = Runtime::single(load.compiler).map_err(unavailable)?;
+    let component = code.component(runtime.engine()).map_err(|error| LoadError::untaken(&error))?;
     LoadedPolicy::from_component(&runtime, load.outline.clone(), &component, load.limits)
 }
 
-fn answer(socket: &mut File, policy: &LoadedPolicy, request: &Request<'_>) -> io::Result<()> {
+fn answer(socket: &mut Socket, policy: &LoadedPolicy, request: &Request<'_>) -> io::Result<()> {
     match request {
-        Request::Evaluate(question) => protocol::send(socket, &policy.evaluate(question)),
-        Request::DescribeSettings => protocol::send(socket, &policy.describe_settings()),
+        Request::Evaluate(question) => policy
+            .evaluate_and(question, |evaluation| protocol::send(socket.get_mut(), &evaluation)),
+        Request::DescribeSettings => protocol::send(socket.get_mut(), &policy.describe_settings()),
         Request::ValidateSettings(settings) => {
-            protocol::send(socket, &policy.validate_settings(settings))
+            protocol::send(socket.get_mut(), &policy.validate_settings(settings))
         }
     }
 }
