@@ -132,6 +132,14 @@ impl TrustedKeys {
     }
 }
 
+/// A key as somebody in this folder names it: the text of a public key, or a file.
+pub(crate) fn key_in(folder: &Path, key: &str) -> String {
+    match PublicKey::from_base64(key) {
+        Ok(_) => key.to_owned(),
+        Err(_) => folder.join(key).display().to_string(),
+    }
+}
+
 /// `FILE.wasm.minisig`.
 fn beside(file: &Path) -> PathBuf {
     let mut name = OsString::from(file);

@@ -95,30 +95,9 @@ struct DoctorArgs {
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Tell whether a file is a policy that this host can use: interfaces, versions, imports.
-    Check {
-        /// The component.
-        file: PathBuf,
-        /// Report as one JSON document (docs/report.md describes it).
-        #[arg(long)]
-        json: bool,
-        /// Require a signature of minisign of this key, in FILE.wasm.minisig: the key or its file. May be repeated.
-        #[arg(long = "policy-key", value_name = "KEY")]
-        keys: Vec<String>,
-        /// What it may use.
-        #[arg(long, value_name = "CLASS", default_value = "usual")]
-        policy_limits: policy::LimitsArg,
-    },
+    Check(policy::CheckArgs),
     /// Ask a policy all questions of a journal: what would have been decided otherwise, and what that costs.
-    Replay {
-        /// The journal that `tce run --journal` wrote.
-        journal: PathBuf,
-        /// The component.
-        #[arg(long, value_name = "FILE.wasm")]
-        policy: PathBuf,
-        /// Report as one JSON document (docs/journal.md describes it).
-        #[arg(long)]
-        json: bool,
-    },
+    Replay(policy::ReplayArgs),
     #[command(flatten)]
     Author(author::AuthorCommand),
 }
@@ -132,12 +111,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map(exit_code),
         Command::Doctor(args) => doctor::doctor(args.json).map(exit_code),
-        Command::Policy(PolicyCommand::Check { file, json, keys, policy_limits }) => {
-            policy::check(&file, json, &keys, policy_limits).map(exit_code)
-        }
-        Command::Policy(PolicyCommand::Replay { journal, policy, json }) => {
-            policy::replay(&journal, &policy, json).map(exit_code)
-        }
+        Command::Policy(PolicyCommand::Check(args)) => policy::check(&args).map(exit_code),
+        Command::Policy(PolicyCommand::Replay(args)) => policy::replay(&args).map(exit_code),
         Command::Policy(PolicyCommand::Author(command)) => author::author(&command).map(exit_code),
         Command::Conformance(args) => conformance::conformance(args).map(exit_code),
         Command::Trace(command) => trace::trace(command),

@@ -10,7 +10,10 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::policy::{Interface, wit::Setting};
+use crate::{
+    policy::{Interface, LimitsClass, wit::Setting},
+    signature,
+};
 
 use super::EjectionRule;
 
@@ -29,6 +32,10 @@ pub struct PoliciesFile {
     /// When a policy is asked no more.
     #[serde(default)]
     pub ejection: EjectionRule,
+    /// The keys of which one must have signed each policy, as texts or as files beside this one; none: no signature is
+    /// required.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// One of them.
@@ -44,6 +51,8 @@ pub struct PolicyEntry {
     /// Whether it only watches.
     #[serde(default)]
     pub shadow: bool,
+    /// What it may use; absent: what all may.
+    pub limits: Option<LimitsClass>,
     /// Its own settings; absent: those that come with the questions.
     pub settings: Option<BTreeMap<String, String>>,
 }
@@ -111,6 +120,7 @@ impl PoliciesFile {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         file.policies.iter_mut().for_each(|policy| policy.file = folder.join(&policy.file));
+        file.keys.iter_mut().for_each(|key| *key = signature::key_in(folder, key));
         Ok(file)
     }
 }

@@ -75,6 +75,26 @@ pub const DECISION_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long compiling a component, or getting it ready, may take by the clock. One with an interpreter inside takes 16 s.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// What a policy may use, in a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitsClass {
+    /// 16 MiB, and 16 modules: what one in Rust or C needs, many times over.
+    #[default]
+    Usual,
+    /// 64 MiB, and 64 modules, for one that brings an interpreter with it, as in Python.
+    Large,
+}
+
+impl From<LimitsClass> for Limits {
+    fn from(class: LimitsClass) -> Self {
+        match class {
+            LimitsClass::Usual => Self::default(),
+            LimitsClass::Large => Self::large(),
+        }
+    }
+}
+
 /// The limits of one policy. [`Limits::default`] is what the constants of this file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

@@ -37,7 +37,7 @@ pub use compile::{Cache, CacheError, Compilation};
 pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
 pub use evaluator::{Asked, Broken, Evaluation, Evaluator, Identity, Line, LineLevel, Log, ask};
 pub use interface::{Export, Exported, Interface, PACKAGE, spoken_version};
-pub use limits::Limits;
+pub use limits::{Limits, LimitsClass};
 pub use load::{Digest, LoadError, LoadedPolicy, read};
 pub use question::{Answer, Ask, Function, Question};
 pub use worker::{Attempt, Program, WorkerPolicy, examine, serve};

@@ -79,6 +79,45 @@ fn two_policies_for_one_decision_are_one_too_many() {
     tce(&args).refused(Exit::Usage, &says, "`tce policy check FILE`");
 }
 
+/// With more memory than usual, and less than large; there is something else wrong with it then.
+const MIB_19: &str = r#"(component
+    (core module $m (memory 300)) (core instance (instantiate $m))
+    (instance $i) (export "tce:policy/page-selection@0.2.0" (instance $i)))"#;
+
+#[test]
+fn what_a_policy_may_use_is_said_of_all_or_of_each() {
+    const USUAL: (&str, &str) = ("more than 16 MiB of memory", "--policy-limits large");
+    const LARGE: (&str, &str) = ("its page-selection is not the one", "wit/");
+    let folder = Folder::new();
+    let job = folder.file("job.toml", SMALL);
+    let component = folder.file("policy.wasm", wat::parse_str(MIB_19).expect("WebAssembly text"));
+    let journal = folder.file("journal.jsonl", "");
+    let says = |args: &[&str], limits: &[&str], (says, help): (&str, &str)| {
+        tce(&[args, limits].concat()).refused(Exit::PolicyFile, &[says], help);
+    };
+    let large = ["--policy-limits", "large"];
+    for args in [
+        &["policy", "check", &component][..],
+        &["policy", "inspect", &component],
+        &["policy", "replay", &journal, "--policy", &component],
+        &["run", &job, "--policy", &component],
+    ] {
+        says(args, &[], USUAL);
+        says(args, &large, LARGE);
+    }
+    let policies = |limits: &str| {
+        folder.file("policies.toml", format!("[[policy]]\nfile = \"policy.wasm\"\n{limits}"))
+    };
+    for (limits, more, outcome) in [
+        ("", &[][..], USUAL),
+        ("", &large, LARGE),
+        ("limits = \"large\"", &[], LARGE),
+        ("limits = \"usual\"", &large, USUAL),
+    ] {
+        says(&["run", &job, "--policies", &policies(limits)], more, outcome);
+    }
+}
+
 #[test]
 fn a_good_policy_is_told_to_be_one() {
     let file = plugin("tight");

@@ -54,6 +54,30 @@ fn a_key_can_stand_in_the_file_that_minisign_makes() {
 }
 
 #[test]
+fn a_file_of_policies_lists_keys_unless_the_command_does() {
+    let folder = Folder::new();
+    let job = folder.file("job.toml", SMALL);
+    folder.file("policy.wasm", CONTENT);
+    folder.file("policy.wasm.minisig", SIGNATURE);
+    folder.file("minisign.pub", format!("untrusted comment: a key\n{KEY}\n"));
+    let says = |keys: &str, more: &[&str], says: &str, help: &str| {
+        let file = format!("keys = [{keys}]\n[[policy]]\nfile = \"policy.wasm\"\n");
+        let policies = folder.file("policies.toml", file);
+        let args = [&["run", &job, "--policies", &policies][..], more].concat();
+        tce(&args).refused(Exit::PolicyFile, &[says], help);
+    };
+    let (key, other) = (format!("{KEY:?}"), format!("{OTHER_KEY:?}"));
+    says("\"minisign.pub\"", &[], "no component", "cargo xtask plugins");
+    says(&format!("{other}, {key}"), &[], "no component", "cargo xtask plugins");
+    says(&other, &[], "none of the trusted keys", "do not use it");
+    says(&key, &["--policy-key", OTHER_KEY], "none of the trusted keys", "do not use it");
+    says(&other, &["--policy-key", KEY], "no component", "cargo xtask plugins");
+    let policies = folder.file("policies.toml", "keys = [\"none.pub\"]\n");
+    let args = ["run", &job, "--policies", &policies];
+    tce(&args).refused(Exit::Usage, &["none.pub is no public key"], "minisign.pub");
+}
+
+#[test]
 fn what_is_no_key_is_told_so() {
     let args = ["policy", "check", &plugin("tight"), "--policy-key", "hello"];
     tce(&args).refused(Exit::Usage, &["hello is no public key"], "minisign.pub");

@@ -15,13 +15,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use crate::{
     author::{project::Language, scenario::ScenarioError},
-    cli::policy::{self, LimitsArg},
+    cli::policy::ComponentArgs,
     exit::{Exit, Failure},
-    policy::{LoadedPolicy, Runtime},
 };
 
 /// What an author does with a policy.
@@ -97,22 +96,6 @@ pub(super) enum AuthorCommand {
     },
     /// Ask random questions, and report answers that would not be accepted.
     Fuzz(fuzz::FuzzArgs),
-}
-
-/// The component that a command is about.
-#[derive(Debug, Args)]
-pub(super) struct ComponentArgs {
-    /// The component.
-    file: PathBuf,
-    /// What it may use.
-    #[arg(long, value_name = "CLASS", default_value = "usual")]
-    policy_limits: LimitsArg,
-}
-
-impl ComponentArgs {
-    fn load(&self, runtime: &Runtime) -> Result<LoadedPolicy, Failure> {
-        policy::load(runtime, &self.file, self.policy_limits.into())
-    }
 }
 
 pub(super) fn author(command: &AuthorCommand) -> Result<Exit, Failure> {
