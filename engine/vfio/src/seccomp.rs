@@ -6,7 +6,7 @@
 //! or `SECCOMP_RET_ERRNO` with `EPERM`, or `SECCOMP_RET_KILL_PROCESS` to a call of another architecture.
 #![expect(unsafe_code, reason = "seccomp has no safe form")]
 
-use std::{mem::offset_of, ptr};
+use std::{mem::offset_of, process, ptr};
 
 use nix::{
     errno::Errno as NixErrno,
@@ -44,8 +44,9 @@ mod opcode {
 }
 
 /// What a thread needs that computes with memory of its own and talks through descriptors that it has already: nothing
-/// that opens, connects, starts, signals or asks about anything.
-const COMPUTING: [c_long; 22] = [
+/// that opens, connects, starts, signals others or asks about anything. What it does on a signal is its own business:
+/// without a way back to the default, the standard library's handler of `SIGSEGV` would be called forever.
+const COMPUTING: [c_long; 23] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_close,
@@ -59,6 +60,7 @@ const COMPUTING: [c_long; 22] = [
     libc::SYS_futex,
     libc::SYS_sched_yield,
     libc::SYS_restart_syscall,
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigprocmask,
     libc::SYS_sigaltstack,
@@ -108,8 +110,8 @@ impl Filter {
         (program.len() <= INSTRUCTIONS_MAX).then_some(Self { program })
     }
 
-    /// Allows a thread to compute, to use the descriptors that it has, and to make files that are only memory; every
-    /// other call fails with `EPERM`. `None` if this machine's numbers do not fit a filter.
+    /// Allows a thread of this process to compute, to use the descriptors that it has, to make files that are only
+    /// memory, and to abort; every other call fails with `EPERM`. `None` if this machine's numbers do not fit a filter.
     #[must_use]
     pub fn computing() -> Option<Self> {
         let mut program = vec![
@@ -123,12 +125,23 @@ impl Filter {
         }
         // Sealing such a file is all that may be asked of a descriptor.
         program.extend([
-            jump(number(libc::SYS_fcntl)?, 0, 3),
-            load(second_argument()?),
+            jump(number(libc::SYS_fcntl)?, 0, 4),
+            load(argument(1)?),
             jump(libc::F_ADD_SEALS.unsigned_abs(), 0, 1),
             allow(),
             returning(DENY),
         ]);
+        // `abort` is a signal to oneself.
+        program.extend([
+            jump(number(libc::SYS_tgkill)?, 0, 6),
+            load(argument(0)?),
+            jump(process::id(), 0, 3),
+            load(argument(2)?),
+            jump(libc::SIGABRT.unsigned_abs(), 0, 1),
+            allow(),
+            returning(DENY),
+        ]);
+        program.push(returning(DENY));
         Some(Self { program })
     }
 
@@ -175,7 +188,7 @@ fn block(rule: &Rule) -> Option<Vec<sock_filter>> {
         Rule::SecondArgument { call, is } => {
             let mut inner = Vec::new();
             for (mask, value) in is {
-                inner.extend([load(second_argument()?), and(*mask), jump(*value, 0, 1), trace()]);
+                inner.extend([load(argument(1)?), and(*mask), jump(*value, 0, 1), trace()]);
             }
             inner.push(allow());
             let mut block = vec![jump(number(*call)?, 0, u8::try_from(inner.len()).ok()?)];
@@ -189,11 +202,11 @@ fn number(call: c_long) -> Option<u32> {
     u32::try_from(call).ok()
 }
 
-/// Where the lower half of the second argument stands.
-fn second_argument() -> Option<u32> {
-    let second = offset_of!(libc::seccomp_data, args) + size_of::<u64>();
+/// Where the lower half of an argument stands, of which the first is 0.
+fn argument(index: usize) -> Option<u32> {
+    let whole = offset_of!(libc::seccomp_data, args) + index * size_of::<u64>();
     let lower = if cfg!(target_endian = "little") { 0 } else { size_of::<u32>() };
-    u32::try_from(second + lower).ok()
+    u32::try_from(whole + lower).ok()
 }
 
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "asserted to fit")]
@@ -241,10 +254,16 @@ mod tests {
 
     /// What the program answers to a call, computed as the kernel would.
     fn answer(filter: &Filter, arch: u32, call: u32, second: u64) -> u32 {
+        answer_to(filter, arch, call, [0, second, 0])
+    }
+
+    fn answer_to(filter: &Filter, arch: u32, call: u32, arguments: [u64; 3]) -> u32 {
         let mut data = [0_u8; size_of::<libc::seccomp_data>()];
         data[0..4].copy_from_slice(&call.to_ne_bytes());
         data[4..8].copy_from_slice(&arch.to_ne_bytes());
-        data[24..32].copy_from_slice(&second.to_ne_bytes());
+        for (index, argument) in arguments.into_iter().enumerate() {
+            data[16 + 8 * index..][..8].copy_from_slice(&argument.to_ne_bytes());
+        }
         let (mut at, mut accumulator) = (0, 0_u32);
         loop {
             let instruction = filter.program[at];
@@ -298,14 +317,14 @@ mod tests {
 
     #[test]
     fn computing_is_what_stands_in_the_list_and_nothing_else() {
-        use libc::{SYS_clone, SYS_execve, SYS_ioctl, SYS_openat, SYS_ptrace, SYS_socket};
+        use libc::{SYS_clone, SYS_execve, SYS_ioctl, SYS_kill, SYS_openat, SYS_ptrace};
         let filter = Filter::computing().unwrap();
         let listed = COMPUTING.map(|call| number(call).unwrap());
         for call in 0..1_000 {
             let expected = if listed.contains(&call) { libc::SECCOMP_RET_ALLOW } else { DENY };
             assert_eq!(answer(&filter, NATIVE, call, 0), expected, "call {call}");
         }
-        for call in [SYS_clone, SYS_execve, SYS_ioctl, SYS_openat, SYS_ptrace, SYS_socket] {
+        for call in [SYS_clone, SYS_execve, SYS_ioctl, SYS_kill, SYS_openat, SYS_ptrace] {
             assert_eq!(answer(&filter, NATIVE, number(call).unwrap(), 0), DENY, "call {call}");
         }
         // The numbers of x32 are those of x86_64 with a bit.
@@ -323,6 +342,19 @@ mod tests {
         for what in [libc::F_SETOWN, libc::F_SETFL, libc::F_DUPFD, libc::F_GETFD] {
             assert_eq!(fcntl(what), DENY, "{what}");
         }
+    }
+
+    #[test]
+    fn a_process_that_only_computes_may_abort_and_signal_nothing_else_to_nobody_else() {
+        let filter = Filter::computing().unwrap();
+        let tgkill = |process: u32, signal: i32| {
+            let call = number(libc::SYS_tgkill).unwrap();
+            let arguments = [u64::from(process), 7, u64::from(signal.unsigned_abs())];
+            answer_to(&filter, NATIVE, call, arguments)
+        };
+        assert_eq!(tgkill(process::id(), libc::SIGABRT), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(tgkill(process::id(), libc::SIGKILL), DENY);
+        assert_eq!(tgkill(process::id() + 1, libc::SIGABRT), DENY);
     }
 
     #[test]

@@ -174,8 +174,8 @@ fn a_cache_does_not_grow_beyond_its_limit() {
 
 /// A function of so many branches that its compilation takes seconds and much memory.
 fn bomb() -> Vec<u8> {
-    let branches = "local.get 0 (if (then local.get 0 i32.const 3 i32.mul local.set 0)) ";
-    let body = branches.repeat(200_000);
+    let branch = "local.get 0 (if (then local.get 0 i32.const 3 i32.mul local.set 0)) ";
+    let body = branch.repeat(200_000);
     let module = format!("(core module (func (param i32) {body}))");
     wat::parse_str(component(&module)).expect("a component")
 }
@@ -192,6 +192,26 @@ fn a_component_that_takes_too_long_to_compile_is_given_up() {
         assert_eq!(entries(&folder), Vec::<PathBuf>::new());
         tight(&runtime).expect("the next one is compiled");
         fs::remove_file(&entries(&folder)[0]).expect("an entry");
+    }
+}
+
+/// Its worker processes start with so much address space.
+fn with_kib(compiler: Compiler, kib: u32) -> Runtime {
+    let script = format!("ulimit -v {kib}; exec {} policy-worker", env!("CARGO_BIN_EXE_tce"));
+    let arguments = ["-c".into(), script.into()].to_vec();
+    let program = Program::with_arguments("/bin/sh".into(), arguments);
+    Runtime::new(compiler).expect("available").compiling_by(Compilation::new(program))
+}
+
+#[test]
+fn a_component_that_takes_too_much_memory_to_compile_ends_the_process_that_does() {
+    let bomb = bomb();
+    for compiler in compilers() {
+        let runtime = with_kib(compiler, 400_000);
+        let error = LoadedPolicy::from_bytes(&runtime, "bomb", &bomb, Limits::default());
+        let error = error.expect_err("too much").to_string();
+        assert!(error.contains("died when it compiled it: signal: 6"), "{error}");
+        tight(&runtime).expect("the next one is compiled");
     }
 }
 

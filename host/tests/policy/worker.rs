@@ -212,7 +212,7 @@ fn what_a_worker_must_not_do_is_denied() {
         .expect("tce starts");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.lines().count(), 9, "{text}");
+    assert_eq!(text.lines().count(), 10, "{text}");
     for line in text.lines() {
         assert!(line.ends_with(": Operation not permitted"), "{line}");
     }

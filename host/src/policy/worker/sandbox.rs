@@ -14,7 +14,8 @@ use nix::{
     errno::Errno,
     sys::{
         prctl, ptrace,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
+        signal,
     },
     unistd,
 };
@@ -84,7 +85,9 @@ fn limit() -> nix::Result<()> {
         (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
         (Resource::RLIMIT_NPROC, 0),
     ] {
-        setrlimit(resource, max, max)?;
+        // Whoever has less already keeps it.
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, max.min(hard), max.min(hard))?;
     }
     Ok(())
 }
@@ -146,6 +149,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         tried("make a pipe", io::pipe().map(drop)),
         tried("start a thread", spawn()),
         tried("start a program", exec().map_err(Into::into)),
+        tried("send a signal", signal::kill(unistd::Pid::from_raw(1), None).map_err(Into::into)),
         tried("be traced", ptrace::traceme().map_err(Into::into)),
         tried("raise a limit", setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(Into::into)),
         tried("list a folder", fs::read_dir("/").map(drop)),
