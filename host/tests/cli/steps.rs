@@ -1,12 +1,13 @@
 //! Steps that ask policies: a lease for later, more time, more room, a group that leaves.
 
-use std::cell::Cell;
+use std::{cell::Cell, fs};
 
+use serde_json::Value;
 use tce_engine::lease::Timestamp;
 use tce_host::{exit::Exit, report::Report, run::Clock};
 use tce_sim::{Profile, SimMachine};
 
-use crate::common::{example, run_at, run_on};
+use crate::common::{Folder, example, plugin, run_at, run_on, tce};
 
 /// Two leases of one region each; the second is for later.
 const TWO: &str = r#"
@@ -79,6 +80,41 @@ fn without_room_a_policy_may_take_leases_back() {
     assert_eq!(report.leases[0].ended, "revoked");
     assert_eq!(report.leases[1].ended, "with the run");
     assert!(decisions(&report).contains(&("second, which has no room", "first shall end")));
+}
+
+/// Two windows, of which the second has no room for the third lease.
+const TWO_WINDOWS: &str = r#"
+name = "two windows"
+device = [{ address = "0000:01:00.0" }]
+region = [{ name = "low", size = "64K", at = "0" }, { name = "high", size = "2M" }]
+lease = [
+    { name = "first", holder = "a", regions = ["low"] },
+    { name = "second", holder = "b", regions = ["high"], size = "1M" },
+    { name = "third", holder = "c", regions = ["high"], size = "1M", at = "0x800000000000000", later = true },
+]
+step = [{ do = "lease", lease = "third" }]
+"#;
+
+#[test]
+fn who_is_asked_for_leases_back_is_told_which_window_has_no_room() {
+    let folder = Folder::new();
+    let job = folder.file("job.toml", TWO_WINDOWS);
+    let policies = format!(
+        "policy = [{{ file = {:?} }}, {{ file = {:?}, decides = [\"lease-policy\"], \
+         settings = {{ behaviour = \"take-all\" }} }}]",
+        plugin("qemu-like"),
+        plugin("hostile")
+    );
+    let (policies, journal) =
+        (folder.file("policies.toml", policies), folder.path("journal.jsonl"));
+    tce(&["run", &job, "--policies", &policies, "--journal", &journal]).with(Exit::Done);
+    let journal = fs::read_to_string(journal).expect("a journal");
+    let lines = journal.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let asked: Vec<Value> =
+        lines.map(|line: Value| line["decision"]["question"]["reclaim"].clone()).collect();
+    let asked = asked.iter().find(|it| !it.is_null()).expect("the question");
+    assert_eq!(asked["windows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(asked["window"], asked["windows"][1]);
 }
 
 #[test]
