@@ -5,32 +5,32 @@
 //! only recorded. A policy that fails too often is ejected. A new version of a policy takes its seat between two
 //! decisions.
 
+mod deciding;
 mod ejection;
+mod error;
 pub mod file;
 mod member;
 mod settings;
 mod tally;
+mod verdict;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tce_engine::lease::Timestamp;
-use thiserror::Error;
 
 pub use self::{
     ejection::{Ejected, EjectionRule, FAILURES_MAX},
+    error::{PoliciesError, ReloadError},
     member::{Member, Role, TRIAL_DECISIONS},
     settings::SettingsError,
     tally::{Tally, metrics},
+    verdict::{Decided, Verdict},
 };
 
 use crate::{
-    grant::Rejection,
-    journal::{self, Entry, Journal, Record, Voice},
-    policy::{
-        Ask, Broken, BuiltIn, Evaluator, Function, Identity, Interface, LoadedPolicy, Question,
-        wit::{Refusal, Setting},
-    },
-    report::{DecisionEntry, Outcome, PolicyEntry, ShadowEntry},
+    journal::{Entry, Journal},
+    policy::{BuiltIn, Evaluator, Function, Interface, LoadedPolicy, wit::Setting},
+    report::PolicyEntry,
 };
 
 use self::settings::Known;
@@ -45,79 +45,6 @@ pub struct Policies {
     journal: Option<Mutex<Journal>>,
     /// The first thing that went wrong with the journal.
     journal_trouble: Mutex<Option<String>>,
-}
-
-/// Why policies do not go together.
-#[derive(Debug, Error)]
-pub enum PoliciesError {
-    /// Two that decide the same.
-    #[error("{first} and {second} both decide {point}: name one policy for each decision point")]
-    TwoForOne {
-        /// One of them.
-        first: String,
-        /// The other.
-        second: String,
-        /// The point.
-        point: Interface,
-    },
-    /// Two of one name.
-    #[error("two policies are named {0}")]
-    TwoOfOneName(String),
-    /// One that does not answer what it shall decide.
-    #[error("{name} does not implement {point}")]
-    NotImplemented {
-        /// The policy.
-        name: String,
-        /// The point.
-        point: Interface,
-    },
-    /// One that broke when it was asked for its settings.
-    #[error("{name} broke when it was asked for its settings: {broken}")]
-    Broken {
-        /// The policy.
-        name: String,
-        /// How.
-        broken: Broken,
-    },
-}
-
-/// Why a new version of a policy is not taken.
-#[derive(Debug, Error)]
-pub enum ReloadError {
-    /// There is no policy of that name.
-    #[error("there is no policy {0}")]
-    Unknown(String),
-    /// It does not answer what the policy decides.
-    #[error("the new version does not implement {0}")]
-    NotImplemented(Interface),
-    /// Its settings cannot be.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// It broke at a question that the one before has answered.
-    #[error("the new version broke at {function}, which the one before has answered: {broken}")]
-    Broken {
-        /// What it was asked.
-        function: Function,
-        /// How.
-        broken: Broken,
-    },
-}
-
-/// What came of a decision that was made.
-#[derive(Debug)]
-pub enum Verdict<G> {
-    /// An answer, checked.
-    Granted(G),
-    /// A no.
-    Denied(Refusal),
-}
-
-/// A decision: the verdict, and what the report says of it.
-pub struct Decided<G> {
-    /// The verdict; a rejection if even the built-in policy's answer cannot be carried out.
-    pub verdict: Result<Verdict<G>, Rejection>,
-    /// For the report.
-    pub entry: DecisionEntry,
 }
 
 impl Policies {
@@ -276,116 +203,6 @@ impl Policies {
         let evaluator = member.current();
         (member.ejected().is_none() && evaluator.answers(function)).then_some((member, evaluator))
     }
-
-    /// Makes one decision.
-    ///
-    /// `check` turns an answer into what may be done, and does nothing itself: it is also asked about what shadows say.
-    /// `words` says the answer in words. A policy that breaks, or whose answer does not pass, is replaced by the built-in
-    /// one for this decision.
-    ///
-    /// The question has the operator's settings. They are meant for the components; the built-in policy sees them only
-    /// where there is no component at all.
-    pub fn decide<Q: Ask, G>(
-        &self,
-        about: &str,
-        now: Timestamp,
-        mut question: Q,
-        mut check: impl FnMut(&Q, &Q::Given) -> Result<G, Rejection>,
-        words: impl Fn(&Q::Given) -> String,
-    ) -> Decided<G> {
-        let given = question.settings().to_vec();
-        let active = self.active(Q::FUNCTION);
-        match &active {
-            Some((member, _)) => question.set_settings(member.settings(&given)),
-            None if self.members.is_empty() => {}
-            None => question.set_settings(Vec::new()),
-        }
-        let evaluator: &dyn Evaluator = active.as_ref().map_or(&self.built_in, |it| &*it.1);
-        let put = question.clone().into_question();
-        let first = hear(evaluator, &question, &mut check, &words);
-        let (mut heard, mut instead) = (first.judged, None);
-        if let (Some((member, evaluator)), Some(_)) = (&active, first.voice.failure()) {
-            self.note(member, evaluator, &put, &first.voice, now);
-            question.set_settings(Vec::new());
-            let second = hear(&self.built_in, &question, &mut check, &words);
-            self.count_built_in(&second.voice);
-            (heard, instead) = (second.judged, Some(second.voice));
-        } else if let Some((member, evaluator)) = &active {
-            self.note(member, evaluator, &put, &first.voice, now);
-        } else {
-            self.count_built_in(&first.voice);
-        }
-        let mut record = Record {
-            at: now.0,
-            about: about.to_owned(),
-            question: put,
-            asked: first.voice,
-            instead,
-            outcome: heard.outcome(),
-            shadows: Vec::new(),
-        };
-        record.shadows = self.ask_shadows(&mut question, &given, &record, &mut check, &words, now);
-        let entry = entry(&record, active.map(|(member, _)| member.name()), &heard);
-        self.write(&Entry::Decision(Box::new(record)), now);
-        Decided { verdict: heard.into_verdict(), entry }
-    }
-
-    /// What those say that only watch.
-    fn ask_shadows<Q: Ask, G>(
-        &self,
-        question: &mut Q,
-        given: &[Setting],
-        record: &Record,
-        check: &mut impl FnMut(&Q, &Q::Given) -> Result<G, Rejection>,
-        words: &impl Fn(&Q::Given) -> String,
-        now: Timestamp,
-    ) -> Vec<Voice> {
-        let point = Q::FUNCTION.interface();
-        let shadows = self.members.iter().filter(|it| it.role == Role::Shadow);
-        let shadows = shadows.filter(|it| it.points.contains(&point) && it.ejected().is_none());
-        let mut voices = Vec::new();
-        for member in shadows {
-            let evaluator = member.current();
-            if !evaluator.answers(Q::FUNCTION) {
-                continue;
-            }
-            question.set_settings(member.settings(given));
-            let voice = hear(&*evaluator, question, check, words).voice;
-            self.note(member, &evaluator, &question.clone().into_question(), &voice, now);
-            if voice.evaluation.result != record.decisive().evaluation.result {
-                member.standing().tally.differed += 1;
-            }
-            voices.push(voice);
-        }
-        voices
-    }
-
-    fn note(
-        &self,
-        member: &Member,
-        evaluator: &Arc<dyn Evaluator>,
-        question: &Question,
-        voice: &Voice,
-        now: Timestamp,
-    ) {
-        if let Some(ejected) = member.note(evaluator, question, voice, self.rule, now) {
-            let (policy, ejected) = (member.name.clone(), Box::new(ejected));
-            self.write(&Entry::Ejection { policy, ejected }, now);
-        }
-    }
-
-    fn count_built_in(&self, voice: &Voice) {
-        self.built_in_tally.lock().unwrap_or_else(PoisonError::into_inner).count(voice);
-    }
-
-    fn write(&self, entry: &Entry, now: Timestamp) {
-        let Some(journal) = &self.journal else { return };
-        let written = journal.lock().unwrap_or_else(PoisonError::into_inner).write(entry, now);
-        if let Err(error) = written {
-            let mut trouble = self.journal_trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            trouble.get_or_insert_with(|| error.to_string());
-        }
-    }
 }
 
 fn check_names(members: &[Member]) -> Result<(), PoliciesError> {
@@ -414,92 +231,4 @@ fn check_points(members: &[Member]) -> Result<(), PoliciesError> {
         }
     }
     Ok(())
-}
-
-/// What a policy said, and what that comes to.
-struct Heard<G> {
-    voice: Voice,
-    judged: Judged<G>,
-}
-
-/// An evaluation, judged.
-enum Judged<G> {
-    Granted { grant: G, words: String },
-    Denied(Refusal),
-    Broken(Rejection),
-}
-
-impl<G> Judged<G> {
-    const fn outcome(&self) -> journal::Outcome {
-        match self {
-            Self::Granted { .. } => journal::Outcome::Granted,
-            Self::Denied(_) => journal::Outcome::Denied,
-            Self::Broken(_) => journal::Outcome::Failed,
-        }
-    }
-
-    fn words(&self) -> String {
-        match self {
-            Self::Granted { words, .. } => words.clone(),
-            Self::Denied(refusal) => refusal.detail.clone(),
-            Self::Broken(_) => String::new(),
-        }
-    }
-
-    fn into_verdict(self) -> Result<Verdict<G>, Rejection> {
-        match self {
-            Self::Granted { grant, .. } => Ok(Verdict::Granted(grant)),
-            Self::Denied(refusal) => Ok(Verdict::Denied(refusal)),
-            Self::Broken(rejection) => Err(rejection),
-        }
-    }
-}
-
-/// Asks a policy, and judges what it says.
-fn hear<Q: Ask, G>(
-    evaluator: &dyn Evaluator,
-    question: &Q,
-    check: &mut impl FnMut(&Q, &Q::Given) -> Result<G, Rejection>,
-    words: &impl Fn(&Q::Given) -> String,
-) -> Heard<G> {
-    let evaluation = evaluator.evaluate(&question.clone().into_question());
-    let judged = match evaluation.clone().typed::<Q>().result {
-        Err(broken) => Judged::Broken(Rejection::Nonsense(broken.to_string())),
-        Ok(Err(refusal)) => Judged::Denied(refusal),
-        Ok(Ok(answer)) => match check(question, &answer) {
-            Ok(grant) => Judged::Granted { grant, words: words(&answer) },
-            Err(rejection) => Judged::Broken(rejection),
-        },
-    };
-    let rejected = match (&judged, &evaluation.result) {
-        (Judged::Broken(rejection), Ok(_)) => Some(rejection.to_string()),
-        _ => None,
-    };
-    let policy: Identity = evaluator.identity().clone();
-    Heard { voice: Voice { policy, evaluation, rejected }, judged }
-}
-
-/// What the report says of a decision.
-fn entry<G>(record: &Record, member: Option<&str>, judged: &Judged<G>) -> DecisionEntry {
-    let asked = member.unwrap_or(&record.asked.policy.name).to_owned();
-    let instead = record.instead.as_ref().map(|voice| voice.policy.name.clone());
-    let shadows = record.shadows.iter().map(|voice| ShadowEntry {
-        policy: voice.policy.name.clone(),
-        differs: voice.evaluation.result != record.decisive().evaluation.result,
-        broken: voice.failure(),
-    });
-    DecisionEntry {
-        point: record.question.function().interface().to_string(),
-        about: record.about.clone(),
-        decided_by: instead.unwrap_or_else(|| asked.clone()),
-        asked,
-        outcome: match judged {
-            Judged::Denied(_) => Outcome::Denied,
-            Judged::Granted { .. } | Judged::Broken(_) => Outcome::Granted,
-        },
-        answer: judged.words(),
-        fuel: record.asked.evaluation.fuel,
-        broken: record.instead.is_some().then(|| record.asked.failure()).flatten(),
-        shadows: shadows.collect(),
-    }
 }

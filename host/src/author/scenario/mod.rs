@@ -7,6 +7,8 @@
 mod expect;
 mod file;
 mod lists;
+mod parts;
+mod property;
 mod resolve;
 
 use std::{

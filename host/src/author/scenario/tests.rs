@@ -238,3 +238,25 @@ fn a_layout_is_judged_as_the_engine_judges_it() {
     }
     assert!(verdicts.iter().all(|count| *count > 20), "both verdicts: {verdicts:?}");
 }
+
+#[test]
+fn leases_are_taken_back_for_the_first_window_unless_another_is_named() {
+    let folder = Folder::new("reclaim");
+    let slot_of = |window: &str| {
+        let text = format!(
+            r#"
+reclaim.facts = "powernv9"
+reclaim.shortage = "window-space"
+reclaim.wanted = "1M"
+reclaim.leases = []
+reclaim.request = {{ size = "1M" }}
+reclaim.windows = [{{ slot = 0, size = "1G", page = "4K" }}, {{ slot = 1, size = "2M", page = "4K" }}]
+{window}"#
+        );
+        let scenario = folder.read("reclaim.toml", &text).expect("a scenario");
+        let Question::Reclaim(question) = scenario.question else { panic!("{scenario:?}") };
+        question.window.slot
+    };
+    assert_eq!(slot_of(""), 0);
+    assert_eq!(slot_of(r#"reclaim.window = { slot = 1, size = "2M", page = "4K" }"#), 1);
+}

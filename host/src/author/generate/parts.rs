@@ -1,172 +1,21 @@
-//! Random questions, by a seed: of ordinary machines and demands, and of absurd ones.
+//! Parts of random questions: facts, demands, candidates, windows, leases, and the values in them.
 
-use fastrand::Rng;
-
-use crate::policy::{
-    Function, Question,
-    wit::{
-        Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion,
-        GrowthQuestion, Hint, IovaChoice, Lease, LeaseRequest, LockedMemory, Origin, PageChoice,
-        PageQuestion, Platform, ReclaimQuestion, Region, RenewQuestion, ReservedRange, Setting,
-        Shortage, SlotFacts, SlotUse, Terms, Window, WindowQuestion,
-    },
+use crate::policy::wit::{
+    Access, Candidate, ContainerFacts, Demand, Hint, IovaChoice, Lease, LeaseRequest, LockedMemory,
+    Origin, PageChoice, Platform, Region, ReservedRange, SlotFacts, SlotUse, Terms, Window,
 };
 
-use super::machine::Machine;
-
-/// How far from the ordinary questions go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// What a host could ask: facts and candidates of simulated machines, demands that they can hold.
-    Ordinary,
-    /// What no host asks: any number anywhere.
-    Absurd,
-}
-
-/// The most regions of a question, and the most leases.
-const ITEMS_MAX: usize = 6;
-
-/// The most candidates of an absurd question.
-const CANDIDATES_MAX: usize = 60;
-
-/// Makes questions.
-#[derive(Debug)]
-pub struct Generator {
-    rng: Rng,
-    machines: Vec<Machine>,
-    settings: Vec<Setting>,
-}
-
-impl Generator {
-    /// The questions of this seed, on these machines, with these settings in each.
-    #[must_use]
-    pub fn new(seed: u64, machines: Vec<Machine>, settings: Vec<Setting>) -> Self {
-        Self { rng: Rng::with_seed(seed), machines, settings }
-    }
-
-    /// The next question.
-    pub fn question(&mut self, function: Function, kind: Kind) -> Question {
-        let machine = match kind {
-            Kind::Ordinary => self.rng.choice(&self.machines).cloned(),
-            Kind::Absurd => None,
-        };
-        let mut maker = Maker { rng: &mut self.rng, machine, settings: self.settings.clone() };
-        maker.question(function)
-    }
-}
-
-/// Makes one question: of a machine, or absurd.
-struct Maker<'a> {
-    rng: &'a mut Rng,
-    machine: Option<Machine>,
-    settings: Vec<Setting>,
-}
+use super::{CANDIDATES_MAX, ITEMS_MAX, Maker};
 
 impl Maker<'_> {
-    fn question(&mut self, function: Function) -> Question {
-        let settings = self.settings.clone();
-        let now = if self.is_absurd() { self.rng.u64(..) } else { 1_700_000_000_000 };
-        match function {
-            Function::SelectPages => {
-                let (facts, demand) = self.facts_and_demand();
-                Question::SelectPages(PageQuestion { facts, demand, settings })
-            }
-            Function::SizeWindows => {
-                let (facts, demand) = self.facts_and_demand();
-                let pages = self.pages(&facts, &demand);
-                let candidates = self.candidates(&demand);
-                Question::SizeWindows(WindowQuestion { facts, demand, pages, candidates, settings })
-            }
-            Function::Grow => {
-                let window = self.window(0);
-                let facts = self.facts(&[0], 0);
-                let lease = self.lease(1, &window, now);
-                let size = self.larger(lease.size);
-                let candidates = match &self.machine {
-                    Some(machine) => machine.clone().with_windows([0]).candidates_to_grow(size),
-                    None => self.list(CANDIDATES_MAX, Self::candidate),
-                };
-                let (windows, leases) = (vec![window], vec![lease.clone()]);
-                Question::Grow(GrowthQuestion {
-                    facts,
-                    windows,
-                    lease,
-                    size,
-                    candidates,
-                    leases,
-                    now,
-                    settings,
-                })
-            }
-            Function::Admit => {
-                let mut window = self.window(0);
-                let leases = self.leases(&mut window, now);
-                let request = self.request(&window);
-                let facts = self.facts(&[0], 0);
-                Question::Admit(AdmitQuestion { facts, window, request, leases, now, settings })
-            }
-            Function::Renew => {
-                let window = self.window(0);
-                let lease = self.lease(1, &window, now);
-                let duration = self.maybe(|it| it.rng.u64(1..100_000_000));
-                let (facts, leases) = (self.facts(&[0], 0), vec![lease.clone()]);
-                Question::Renew(RenewQuestion {
-                    facts,
-                    window,
-                    lease,
-                    duration,
-                    leases,
-                    now,
-                    settings,
-                })
-            }
-            Function::Reclaim => {
-                let mut window = self.window(0);
-                let leases = self.leases(&mut window, now);
-                let request = self.request(&window);
-                let shortage =
-                    if self.rng.bool() { Shortage::WindowSpace } else { Shortage::LockedMemory };
-                Question::Reclaim(ReclaimQuestion {
-                    facts: self.facts(&[0], 0),
-                    windows: vec![window.clone()],
-                    window,
-                    shortage,
-                    wanted: request.size,
-                    request,
-                    leases,
-                    now,
-                    settings,
-                })
-            }
-            Function::GroupLeaves => {
-                let mut window = self.window(0);
-                let leases = self.leases(&mut window, now);
-                let (facts, group) = (self.facts(&[0], 0), self.rng.u32(0..4));
-                let windows = vec![window];
-                Question::GroupLeaves(GroupLossQuestion {
-                    facts,
-                    group,
-                    windows,
-                    leases,
-                    now,
-                    settings,
-                })
-            }
-        }
-    }
-
-    fn is_absurd(&self) -> bool {
-        self.machine.is_none()
-    }
-
-    fn facts_and_demand(&mut self) -> (ContainerFacts, Demand) {
+    pub(super) fn facts_and_demand(&mut self) -> (ContainerFacts, Demand) {
         let demand = self.demand();
         let sizes = demand.regions.iter().map(|region| region.size);
         let charged = sizes.fold(0, u64::saturating_add);
         (self.facts(&[], charged), demand)
     }
 
-    fn facts(&mut self, taken: &[u8], charged: u64) -> ContainerFacts {
+    pub(super) fn facts(&mut self, taken: &[u8], charged: u64) -> ContainerFacts {
         match &self.machine {
             Some(machine) => machine.clone().with_windows(taken.iter().copied()).facts(charged),
             None => self.absurd_facts(),
@@ -234,7 +83,7 @@ impl Maker<'_> {
         }
     }
 
-    fn pages(&mut self, facts: &ContainerFacts, demand: &Demand) -> Vec<PageChoice> {
+    pub(super) fn pages(&mut self, facts: &ContainerFacts, demand: &Demand) -> Vec<PageChoice> {
         if self.is_absurd() {
             return self.list(3, |it| PageChoice {
                 page: it.page(),
@@ -248,14 +97,14 @@ impl Maker<'_> {
         vec![PageChoice { page, regions }]
     }
 
-    fn candidates(&mut self, demand: &Demand) -> Vec<Candidate> {
+    pub(super) fn candidates(&mut self, demand: &Demand) -> Vec<Candidate> {
         match &self.machine {
             Some(machine) => machine.candidates(demand),
             None => self.list(CANDIDATES_MAX, Self::candidate),
         }
     }
 
-    fn candidate(&mut self) -> Candidate {
+    pub(super) fn candidate(&mut self) -> Candidate {
         let origins = [Origin::Created, Origin::DefaultWindow];
         Candidate {
             slot: self.slot(),
@@ -269,7 +118,7 @@ impl Maker<'_> {
         }
     }
 
-    fn window(&mut self, slot: u8) -> Window {
+    pub(super) fn window(&mut self, slot: u8) -> Window {
         let page = if self.is_absurd() { self.page() } else { 16 };
         let size = if self.is_absurd() { self.size() } else { 1 << self.rng.u32(24..40) };
         Window {
@@ -284,7 +133,7 @@ impl Maker<'_> {
     }
 
     /// Leases one after the other, in no more than half of the window.
-    fn leases(&mut self, window: &mut Window, now: u64) -> Vec<Lease> {
+    pub(super) fn leases(&mut self, window: &mut Window, now: u64) -> Vec<Lease> {
         let count = u64::try_from(self.rng.usize(..=ITEMS_MAX)).unwrap_or(0);
         let leases: Vec<Lease> = (1..=count).map(|id| self.lease(id, window, now)).collect();
         if !self.is_absurd() {
@@ -294,7 +143,7 @@ impl Maker<'_> {
         leases
     }
 
-    fn lease(&mut self, id: u64, window: &Window, now: u64) -> Lease {
+    pub(super) fn lease(&mut self, id: u64, window: &Window, now: u64) -> Lease {
         if self.is_absurd() {
             return self.absurd_lease();
         }
@@ -343,7 +192,7 @@ impl Maker<'_> {
         }
     }
 
-    fn request(&mut self, window: &Window) -> LeaseRequest {
+    pub(super) fn request(&mut self, window: &Window) -> LeaseRequest {
         let size = match self.is_absurd() {
             true => self.size(),
             false => self.rng.u64(1..=64) << window.page,
@@ -359,7 +208,7 @@ impl Maker<'_> {
         }
     }
 
-    fn larger(&mut self, size: u64) -> u64 {
+    pub(super) fn larger(&mut self, size: u64) -> u64 {
         if self.is_absurd() { self.size() } else { size.saturating_mul(self.rng.u64(2..=16)) }
     }
 
@@ -373,7 +222,7 @@ impl Maker<'_> {
     }
 
     /// Mostly a few pages or a power of two.
-    fn size(&mut self) -> u64 {
+    pub(super) fn size(&mut self) -> u64 {
         match self.rng.u8(..9) {
             0..4 => 1 << self.rng.u32(..40),
             4..8 => self.rng.u64(1..100) << [12, 16, 21][self.rng.usize(..3)],
@@ -407,11 +256,15 @@ impl Maker<'_> {
         })
     }
 
-    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(super) fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.rng.bool() { Some(make(self)) } else { None }
     }
 
-    fn list<T>(&mut self, longest: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub(super) fn list<T>(
+        &mut self,
+        longest: usize,
+        mut make: impl FnMut(&mut Self) -> T,
+    ) -> Vec<T> {
         let count = self.rng.usize(..=longest);
         (0..count).map(|_| make(self)).collect()
     }
