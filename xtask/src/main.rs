@@ -11,6 +11,7 @@ mod power;
 mod reference;
 mod run;
 mod say;
+mod script;
 mod setup;
 mod steps;
 mod test;
@@ -179,7 +180,11 @@ fn perform(task: Task) -> Result<ExitCode> {
                 plugins::build_in(language, &workspace, &cache)?;
             }
         }
-        Task::Tutorial { language } => tutorial::run(language, &workspace, &cache)?,
+        Task::Tutorial { language } => {
+            if let Some(untried) = tutorial::run(language, &workspace, &cache)? {
+                say::note(format!("all commands worked, but {untried}"));
+            }
+        }
         Task::Power => power::build(&workspace, &cache)?,
         Task::Lab(arguments) => return lab(&workspace, &cache, arguments),
         Task::Conformance(arguments) => compare(&workspace, &cache, &arguments)?,

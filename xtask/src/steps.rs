@@ -10,7 +10,7 @@ pub(crate) struct Steps {
     /// Words of which the name of a step has one, if there are any.
     words: Vec<String>,
     names: Vec<String>,
-    done: Vec<(String, Duration, &'static str)>,
+    done: Vec<(String, Duration, String)>,
 }
 
 impl Steps {
@@ -26,6 +26,16 @@ impl Steps {
         repeat: &str,
         step: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
+        self.run_if_possible(name, repeat, || step().map(|()| None))
+    }
+
+    /// Runs one step that returns what of it this machine could not try, for the table.
+    pub(crate) fn run_if_possible(
+        &mut self,
+        name: &str,
+        repeat: &str,
+        step: impl FnOnce() -> Result<Option<String>>,
+    ) -> Result<()> {
         self.names.push(name.to_owned());
         if !self.words.is_empty() && !self.words.iter().any(|word| name.contains(word)) {
             return Ok(());
@@ -33,9 +43,15 @@ impl Steps {
         say::heading(name);
         let started = Instant::now();
         let result = step();
-        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+        let outcome = match &result {
+            Ok(None) => "ok".to_owned(),
+            Ok(Some(untried)) => format!("ok, but {untried}"),
+            Err(_) => "FAILED".to_owned(),
+        };
         self.done.push((name.to_owned(), started.elapsed(), outcome));
-        result.with_context(|| format!("step \"{name}\" failed; to repeat it: {repeat}"))
+        result
+            .map(|_| ())
+            .with_context(|| format!("step \"{name}\" failed; to repeat it: {repeat}"))
     }
 
     pub(crate) fn print(&self) {
@@ -50,7 +66,7 @@ impl Steps {
     }
 }
 
-fn table(steps: &[(String, Duration, &'static str)]) -> String {
+fn table(steps: &[(String, Duration, String)]) -> String {
     let width = steps.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
     let line = |name: &str, duration: Duration, outcome: &str| {
         format!("  {name:width$}  {:>12}  {outcome}", say::seconds(duration))
@@ -87,10 +103,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_step_could_not_try_is_in_the_table() {
+        let mut steps = Steps::with(Vec::new());
+        steps.run_if_possible("tools", "", || Ok(Some("not all".to_owned()))).expect("it works");
+        steps.run("lints", "", || Ok(())).expect("it works");
+        let table = table(&steps.done);
+        let outcomes: Vec<&str> =
+            table.lines().filter_map(|line| line.split("  ").last()).collect();
+        assert_eq!(outcomes.first(), Some(&"ok, but not all"));
+        assert_eq!(outcomes.get(1), Some(&"ok"));
+    }
+
+    #[test]
     fn the_table_shows_each_step_and_the_whole() {
         let steps = [
-            ("lints".to_owned(), Duration::from_secs(2), "ok"),
-            ("tests".to_owned(), Duration::from_secs(63), "FAILED"),
+            ("lints".to_owned(), Duration::from_secs(2), "ok".to_owned()),
+            ("tests".to_owned(), Duration::from_secs(63), "FAILED".to_owned()),
         ];
         let lines =
             "  lints         2.0 s  ok\n  tests    1 min 03 s  FAILED\n  all      1 min 05 s";

@@ -35,7 +35,7 @@ const FLAGS: [&str; 9] = [
 ];
 
 pub(super) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
-    let zig = python::zig(cache)?;
+    let zig = python::ZIG.provide(cache)?;
     let target = workspace.target().join("guests/c");
     let bindings = bindings(&workspace.root().join("wit"), &target.join("bindings"))?;
     for name in POLICIES {

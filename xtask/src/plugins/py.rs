@@ -16,7 +16,7 @@ use crate::{run, say};
 const POLICIES: [(&str, &str); 1] = [("fair-share-py", "lease-keeper")];
 
 pub(super) fn build(workspace: &Workspace, cache: &Cache) -> Result<()> {
-    let tools = python::componentize(cache)?;
+    let tools = python::COMPONENTIZE.provide(cache)?;
     let target = workspace.target().join("guests/py");
     fs::create_dir_all(&target)?;
     for (name, world) in POLICIES {

@@ -24,7 +24,7 @@ use rust::{Rust, Target};
 pub(crate) fn everything(cache: &Cache) -> Result<()> {
     rust::provide_checkers()?;
     Rust::provide(cache, Target::Wasm)?;
-    python::zig(cache)?;
+    python::ZIG.provide(cache)?;
     lab(cache)
 }
 

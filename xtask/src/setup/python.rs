@@ -1,6 +1,6 @@
 //! Tools that the Python package index ships: Zig, whose clang compiles C to WebAssembly, and componentize-py.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -8,7 +8,7 @@ use super::cache::Cache;
 use crate::{run, say};
 
 /// A package of the index.
-struct Package {
+pub(crate) struct Package {
     /// Its folder in the cache.
     item: &'static str,
     /// What pip is asked for.
@@ -21,7 +21,8 @@ struct Package {
     inside: &'static str,
 }
 
-const ZIG: Package = Package {
+/// Zig: `zig cc` is clang.
+pub(crate) const ZIG: Package = Package {
     item: "zig-0.17.1",
     requirement: "ziglang==0.17.1",
     why: "compiling policies in C",
@@ -29,7 +30,8 @@ const ZIG: Package = Package {
     inside: "ziglang/zig",
 };
 
-const COMPONENTIZE: Package = Package {
+/// What makes a component of a policy in Python.
+pub(crate) const COMPONENTIZE: Package = Package {
     item: "componentize-py-0.25.1",
     requirement: "componentize-py==0.25.1",
     why: "making components of policies in Python",
@@ -54,19 +56,9 @@ impl Tool {
     }
 }
 
-/// Zig: `zig cc` is clang.
-pub(crate) fn zig(cache: &Cache) -> Result<Tool> {
-    ZIG.provide(cache)
-}
-
-/// What makes a component of a policy in Python.
-pub(crate) fn componentize(cache: &Cache) -> Result<Tool> {
-    COMPONENTIZE.provide(cache)
-}
-
 impl Package {
     /// The user's own, else what the cache has, else what pip brings.
-    fn provide(&self, cache: &Cache) -> Result<Tool> {
+    pub(crate) fn provide(&self, cache: &Cache) -> Result<Tool> {
         if let Some(program) = run::in_path(self.program) {
             return Ok(Tool { program, package: None });
         }
@@ -86,5 +78,21 @@ impl Package {
             Ok(())
         })?;
         Ok(Tool { program: folder.join(inside), package: Some(folder) })
+    }
+
+    /// The program's name.
+    pub(crate) const fn program(&self) -> &'static str {
+        self.program
+    }
+
+    /// That a new virtual environment, in this folder, could have it from the index; nothing is installed. It tells a
+    /// project's `tools.sh` that is broken from a machine where none would work.
+    pub(crate) fn try_in_environment(&self, folder: &Path) -> Result<()> {
+        run::output(run::command("python3").args(["-m", "venv"]).arg(folder))?;
+        let mut pip = run::command(folder.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]);
+        pip.args(["--no-deps", "--retries", "1", "--timeout", "20", self.requirement]);
+        run::output(&mut pip)?;
+        Ok(())
     }
 }
