@@ -15,6 +15,7 @@ use crate::plugins::Language;
 use crate::setup::cache::Cache;
 use crate::setup::python::{self, Package};
 use crate::setup::rust::{Rust, Target};
+use crate::setup::wasi;
 use crate::workspace::Workspace;
 use crate::{run, say};
 
@@ -39,7 +40,11 @@ pub(crate) fn run(
             stage.play(&script)?;
             Ok(None)
         }
-        Language::C => with_tool(&script, &python::ZIG, workspace, cache),
+        Language::C => {
+            let untried = with_tool(&script, &python::ZIG, workspace, cache)?;
+            with_wasi_sdk(&script, workspace, cache)?;
+            Ok(untried)
+        }
         Language::Python => with_tool(&script, &python::COMPONENTIZE, workspace, cache),
     }
 }
@@ -67,6 +72,16 @@ fn with_tool(
     programs::tool(&stage.programs(), package.program(), &package.provide(cache)?)?;
     stage.play(&page::without_tools(script))?;
     Ok(Some(untried))
+}
+
+/// The commands for C where wasi-sdk is the compiler.
+fn with_wasi_sdk(script: &str, workspace: &Workspace, cache: &Cache) -> Result<()> {
+    let mut stage = Stage::new(workspace)?;
+    let sdk = wasi::sdk(cache, &stage.folder.join("wasi-sdk"))?;
+    say::note(format!("the same with {}", sdk.what));
+    stage.settings.push(("WASI_SDK_PATH", sdk.folder));
+    programs::forbidden(&stage.programs(), python::ZIG.program())?;
+    stage.play(&page::without_tools(script)).with_context(|| format!("with {}", sdk.what))
 }
 
 /// Where commands run: an empty folder, and beside it the programs that stand first in PATH. It goes with its owner.

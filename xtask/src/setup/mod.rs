@@ -12,6 +12,7 @@ pub(crate) mod python;
 pub(crate) mod qemu;
 pub(crate) mod rust;
 mod sources;
+pub(crate) mod wasi;
 
 use anyhow::Result;
 
@@ -25,6 +26,7 @@ pub(crate) fn everything(cache: &Cache) -> Result<()> {
     rust::provide_checkers()?;
     Rust::provide(cache, Target::Wasm)?;
     python::ZIG.provide(cache)?;
+    wasi::provide(cache)?;
     lab(cache)
 }
 

@@ -18,6 +18,12 @@ pub(super) fn tool(folder: &Path, name: &str, tool: &Tool) -> Result<()> {
     script::write(&folder.join(name), &lines)
 }
 
+/// A program that fails, so that the user's own is not taken instead of what is tried.
+pub(super) fn forbidden(folder: &Path, name: &str) -> Result<()> {
+    let lines = [format!("echo '{name} was started, which is not to be' >&2"), "exit 1".to_owned()];
+    script::write(&folder.join(name), &lines)
+}
+
 /// A `cargo` that can build for WebAssembly, where the user's own cannot.
 pub(super) fn cargo(folder: &Path, rust: &Rust) -> Result<()> {
     let build = rust.build(Path::new("target"))?;
