@@ -18,6 +18,7 @@ use crate::{
     grant::Rejection,
     job::JobError,
     journal::JournalError,
+    policy::Fault,
 };
 
 mod remedy;
@@ -45,8 +46,9 @@ pub enum Exit {
     Kernel = 8,
     /// Something was left behind: the kernel did not give all memory back.
     LeftBehind = 9,
-    /// The job is done, but a policy broke and the built-in one had to answer in its place.
-    PolicyBroken = 10,
+    /// The job is done, but a policy crashed and the built-in one had to answer in its place. Of several failures the
+    /// first counts, here and in the next four.
+    PolicyCrashed = 10,
     /// `tce trace lint` found hazards at least as bad as it was told to fail on.
     Findings = 11,
     /// The trace, or the file of sequences, cannot be read.
@@ -55,6 +57,14 @@ pub enum Exit {
     Differs = 13,
     /// The journal cannot be read or written.
     Journal = 14,
+    /// As 10, but the policy ran out of fuel.
+    PolicyOutOfFuel = 15,
+    /// As 10, but the policy took too long by the clock.
+    PolicyTimeout = 16,
+    /// As 10, but the policy's worker process died.
+    PolicyWorkerDied = 17,
+    /// As 10, but the policy's answer could not be read, or not be carried out.
+    PolicyBadAnswer = 18,
     /// A question or a scenario for a policy cannot be read.
     Scenario = 20,
     /// A scenario of `tce policy test` failed, or `tce policy fuzz` found an answer that would not be accepted.
@@ -67,6 +77,18 @@ impl Exit {
     #[expect(clippy::as_conversions, reason = "the numbers stand in the enum")]
     pub const fn code(self) -> u8 {
         self as u8
+    }
+}
+
+impl From<Fault> for Exit {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Crashed => Self::PolicyCrashed,
+            Fault::OutOfFuel => Self::PolicyOutOfFuel,
+            Fault::Timeout => Self::PolicyTimeout,
+            Fault::WorkerDied => Self::PolicyWorkerDied,
+            Fault::BadAnswer => Self::PolicyBadAnswer,
+        }
     }
 }
 
@@ -254,4 +276,24 @@ pub fn raise_limit(needed: Bytes) -> String {
          or a line in /etc/security/limits.d",
         needed.raw().div_ceil(1024)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+    use crate::policy::Broken;
+
+    #[test]
+    fn each_way_to_fail_ends_the_command_in_its_own_way() {
+        let what = String::new;
+        let codes = [
+            Broken::Trap { what: what() },
+            Broken::OutOfFuel { budget: 1 },
+            Broken::Timeout { millis: 1 },
+            Broken::WorkerDied { what: what() },
+            Broken::Malformed { what: what() },
+        ]
+        .map(|broken| Exit::from(broken.fault()).code());
+        assert_eq!(codes, [10, 15, 16, 17, 18]);
+    }
 }

@@ -115,10 +115,8 @@ fn on<M: Machine>(job: &Job, machine: &mut M, options: &Options<'_>) -> Result<R
 fn exit_of(report: &Report) -> Exit {
     if !report.is_clean() {
         Exit::LeftBehind
-    } else if report.had_broken_policy() {
-        Exit::PolicyBroken
     } else {
-        Exit::Done
+        report.first_fault().map_or(Exit::Done, Exit::from)
     }
 }
 

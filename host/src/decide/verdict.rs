@@ -108,6 +108,7 @@ pub(super) fn entry<G>(record: &Record, member: Option<&str>, judged: &Judged<G>
         answer: judged.words(),
         fuel: record.asked.evaluation.fuel,
         broken: record.instead.is_some().then(|| record.asked.failure()).flatten(),
+        fault: record.instead.is_some().then(|| record.asked.fault()).flatten(),
         shadows: shadows.collect(),
     }
 }

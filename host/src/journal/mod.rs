@@ -13,7 +13,7 @@ pub use self::{
 
 use crate::{
     decide::Ejected,
-    policy::{Broken, Evaluation, Identity, Question},
+    policy::{Broken, Evaluation, Fault, Identity, Question},
 };
 
 /// The version of the format, in the first line of each file.
@@ -98,6 +98,13 @@ impl Voice {
     pub fn failure(&self) -> Option<String> {
         let broken = self.evaluation.result.as_ref().err().map(Broken::to_string);
         broken.or_else(|| self.rejected.as_ref().map(|why| format!("its answer cannot be: {why}")))
+    }
+
+    /// How it failed, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        let broken = self.evaluation.result.as_ref().err().map(Broken::fault);
+        broken.or_else(|| self.rejected.as_ref().map(|_| Fault::BadAnswer))
     }
 }
 

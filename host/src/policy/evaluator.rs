@@ -226,6 +226,38 @@ impl Broken {
             Self::WorkerDied { .. } => "worker-died",
         }
     }
+
+    /// What it is for whoever only wants to know what to do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::OutOfFuel { .. } => Fault::OutOfFuel,
+            Self::Timeout { .. } => Fault::Timeout,
+            Self::WorkerDied { .. } => Fault::WorkerDied,
+            Self::TooMuchData { .. } | Self::Malformed { .. } => Fault::BadAnswer,
+            Self::NotImplemented { .. }
+            | Self::Trap { .. }
+            | Self::OutOfMemory { .. }
+            | Self::OutOfStack { .. }
+            | Self::Instantiation { .. } => Fault::Crashed,
+        }
+    }
+}
+
+/// How a policy failed: what reports and exit codes tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// It trapped, or wanted more memory or stack than it may have.
+    Crashed,
+    /// It did not come to an end within its budget.
+    OutOfFuel,
+    /// It took too long, by the clock.
+    Timeout,
+    /// The process that asked it has died.
+    WorkerDied,
+    /// Its answer cannot be read, or cannot be carried out.
+    BadAnswer,
 }
 
 /// Serde's form of a result, with words of ours.

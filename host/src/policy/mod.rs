@@ -35,7 +35,9 @@ mod worker;
 pub use builtin::BuiltIn;
 pub use compile::{Cache, CacheError, Compilation};
 pub use engine::{Compiler, Runtime, RuntimeError, engine_config};
-pub use evaluator::{Asked, Broken, Evaluation, Evaluator, Identity, Line, LineLevel, Log, ask};
+pub use evaluator::{
+    Asked, Broken, Evaluation, Evaluator, Fault, Identity, Line, LineLevel, Log, ask,
+};
 pub use interface::{Export, Exported, Interface, PACKAGE, spoken_version};
 pub use limits::{Limits, LimitsClass};
 pub use load::{Digest, LoadError, LoadedPolicy, read};

@@ -7,7 +7,7 @@ pub(crate) mod text;
 use serde::{Deserialize, Serialize};
 use tce_engine::Applied;
 
-use crate::job::file::Recorded;
+use crate::{job::file::Recorded, policy::Fault};
 
 pub use text::render;
 
@@ -139,6 +139,9 @@ pub struct DecisionEntry {
     /// Why the asked policy's answer did not count.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub broken: Option<String>,
+    /// The same, for programs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<Fault>,
     /// What those said that only watch.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub shadows: Vec<ShadowEntry>,
@@ -325,10 +328,10 @@ pub struct LockedEntry {
 }
 
 impl Report {
-    /// Whether some policy broke, so that the built-in one had to step in.
+    /// How the first policy failed that did, so that the built-in one had to step in.
     #[must_use]
-    pub fn had_broken_policy(&self) -> bool {
-        self.decisions.iter().any(|decision| decision.broken.is_some())
+    pub fn first_fault(&self) -> Option<Fault> {
+        self.decisions.iter().find_map(|decision| decision.fault)
     }
 
     /// Whether nothing was left behind.

@@ -51,10 +51,8 @@ impl Comparison {
     pub fn exit(&self) -> Exit {
         if !self.run.is_clean() {
             Exit::LeftBehind
-        } else if self.run.had_broken_policy() {
-            Exit::PolicyBroken
         } else {
-            Exit::Done
+            self.run.first_fault().map_or(Exit::Done, Exit::from)
         }
     }
 }

@@ -40,9 +40,11 @@ fn a_no_a_broken_policy_and_a_bad_answer_end_with_codes_of_their_own() {
     let no = run("tight", "[select-pages.settings]\npage-max = \"1K\"").with(Exit::Denied);
     assert!(no.out.contains("refused:   the setting page-max"), "{}", no.out);
     let trap = run("hostile", "[select-pages.settings]\nbehaviour = \"trap\"");
-    assert!(trap.with(Exit::PolicyBroken).out.contains("it broke:  it trapped"));
+    assert!(trap.with(Exit::PolicyCrashed).out.contains("it broke:  it trapped"));
+    let endless = run("hostile", "[select-pages.settings]\nbehaviour = \"loop\"");
+    assert!(endless.with(Exit::PolicyOutOfFuel).out.contains("it broke:  it burned"));
     let lie = run("hostile", "[select-pages.settings]\nbehaviour = \"unknown-page\"");
-    assert!(lie.with(Exit::PolicyBroken).out.contains("accepted:  no, "));
+    assert!(lie.with(Exit::PolicyBadAnswer).out.contains("accepted:  no, "));
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn random_questions_find_a_policy_that_lies_and_save_the_smallest() {
     let bad = fuzz("hostile", &["--set", "behaviour=unknown-page", "--kind", "ordinary"]);
     let bad = bad.with(Exit::ScenariosFailed).out;
     assert!(bad.contains("would not be accepted"), "{bad}");
-    let again = tce(&["policy", "run", &plugin("hostile"), &save]).with(Exit::PolicyBroken);
+    let again = tce(&["policy", "run", &plugin("hostile"), &save]).with(Exit::PolicyBadAnswer);
     assert!(again.out.contains("accepted:  no"), "{}", again.out);
     let found = fs::read_to_string(&save).expect("the question");
     assert_eq!(found.matches("\"backing\"").count(), 1, "one region is enough: {found}");

@@ -5,23 +5,27 @@ use tce_sim::{Profile, SimMachine};
 
 use crate::common::{Folder, plugin, run_on, tce, with_step};
 
-/// Each way to misbehave: where it shows, and what the report says.
-const WAYS: [(&str, &str, &str); 15] = [
-    ("trap", "page-selection", "it trapped"),
-    ("loop", "page-selection", "burned its budget"),
-    ("eat-memory", "page-selection", "of memory"),
-    ("recurse", "page-selection", "of stack"),
-    ("huge-list", "page-selection", "its answer has more than"),
-    ("huge-refusal", "page-selection", "its answer has more than"),
-    ("empty", "page-selection", "0 page sizes"),
-    ("unknown-page", "page-selection", "no window has pages of shift 63"),
-    ("region-twice", "page-selection", "stands twice"),
-    ("region-missing", "page-selection", "is left out"),
-    ("unknown-region", "page-selection", "there is no region"),
-    ("no-candidate", "window-sizing", "1048577"),
-    ("same-slot", "window-sizing", "its answer cannot be"),
-    ("too-much", "lease-policy", "its answer cannot be"),
-    ("nothing", "lease-policy", "0 TCEs"),
+const CRASHED: (Exit, &str) = (Exit::PolicyCrashed, "crashed");
+const OUT_OF_FUEL: (Exit, &str) = (Exit::PolicyOutOfFuel, "out-of-fuel");
+const BAD_ANSWER: (Exit, &str) = (Exit::PolicyBadAnswer, "bad-answer");
+
+/// Each way to misbehave: where it shows, what the report says, how the command ends and how the report calls that.
+const WAYS: [(&str, &str, &str, (Exit, &str)); 15] = [
+    ("trap", "page-selection", "it trapped", CRASHED),
+    ("loop", "page-selection", "burned its budget", OUT_OF_FUEL),
+    ("eat-memory", "page-selection", "of memory", CRASHED),
+    ("recurse", "page-selection", "of stack", CRASHED),
+    ("huge-list", "page-selection", "its answer has more than", BAD_ANSWER),
+    ("huge-refusal", "page-selection", "its answer has more than", BAD_ANSWER),
+    ("empty", "page-selection", "0 page sizes", BAD_ANSWER),
+    ("unknown-page", "page-selection", "no window has pages of shift 63", BAD_ANSWER),
+    ("region-twice", "page-selection", "stands twice", BAD_ANSWER),
+    ("region-missing", "page-selection", "is left out", BAD_ANSWER),
+    ("unknown-region", "page-selection", "there is no region", BAD_ANSWER),
+    ("no-candidate", "window-sizing", "1048577", BAD_ANSWER),
+    ("same-slot", "window-sizing", "its answer cannot be", BAD_ANSWER),
+    ("too-much", "lease-policy", "its answer cannot be", BAD_ANSWER),
+    ("nothing", "lease-policy", "0 TCEs", BAD_ANSWER),
 ];
 
 /// A job whose settings make `hostile` misbehave.
@@ -33,14 +37,15 @@ fn job(behaviour: &str) -> String {
 #[test]
 fn where_a_policy_breaks_the_built_in_one_answers_and_the_report_says_so() {
     let folder = Folder::new();
-    for (behaviour, point, says) in WAYS {
+    for (behaviour, point, says, (exit, fault)) in WAYS {
         let file = folder.file("job.toml", job(behaviour));
         let args = ["run", &file, "--policy", &plugin("hostile"), "--json"];
-        let report = tce(&args).with(Exit::PolicyBroken).json();
+        let report = tce(&args).with(exit).json();
         let decisions = report["decisions"].as_array().expect("decisions");
         let broken = decisions.iter().find(|it| it["point"] == point).expect(point);
         let why = broken["broken"].as_str().unwrap_or_else(|| panic!("{behaviour}: {broken}"));
         assert!(why.contains(says), "{behaviour}: {why}");
+        assert_eq!(broken["fault"], fault, "{behaviour}");
         assert_eq!(broken["asked"], "hostile", "{behaviour}");
         assert_eq!(broken["decided_by"], "built-in", "{behaviour}");
         assert_eq!(broken["outcome"], "granted", "{behaviour}");
@@ -53,7 +58,7 @@ fn where_a_policy_breaks_the_built_in_one_answers_and_the_report_says_so() {
 fn the_text_tells_of_a_broken_policy_at_a_glance() {
     let folder = Folder::new();
     let file = folder.file("job.toml", job("trap"));
-    let ended = tce(&["run", &file, "--policy", &plugin("hostile")]).with(Exit::PolicyBroken);
+    let ended = tce(&["run", &file, "--policy", &plugin("hostile")]).with(Exit::PolicyCrashed);
     let line = "! hostile broke at pages (page-selection), so built-in decided: it trapped";
     assert!(ended.out.contains(line), "{}", ended.out);
     assert!(ended.out.contains("Left behind nothing"), "{}", ended.out);
@@ -63,7 +68,7 @@ fn the_text_tells_of_a_broken_policy_at_a_glance() {
 fn a_broken_policy_changes_nothing_but_who_decides() {
     let machine = || SimMachine::new(Profile::powernv9());
     let plain = run_on(&machine(), &job("honest"), &["hostile"]).0.expect("a report");
-    for (behaviour, _, _) in WAYS {
+    for (behaviour, ..) in WAYS {
         let report = run_on(&machine(), &job(behaviour), &["hostile"]).0.expect("a report");
         assert_eq!(report.windows, plain.windows, "{behaviour}");
         assert_eq!(report.leases, plain.leases, "{behaviour}");
@@ -98,9 +103,13 @@ fn a_refusal_at_any_point_takes_everything_down() {
 #[test]
 fn a_policy_in_a_worker_decides_and_breaks_as_one_in_this_process() {
     let folder = Folder::new();
-    for behaviour in ["honest", "trap", "loop", "empty"] {
+    for (behaviour, exit) in [
+        ("honest", Exit::Done),
+        ("trap", Exit::PolicyCrashed),
+        ("loop", Exit::PolicyOutOfFuel),
+        ("empty", Exit::PolicyBadAnswer),
+    ] {
         let file = folder.file("job.toml", job(behaviour));
-        let exit = if behaviour == "honest" { Exit::Done } else { Exit::PolicyBroken };
         let [here, there] = ["in-process", "worker"].map(|isolation| {
             let policy = plugin("hostile");
             let args = ["run", &file, "--policy", &policy, "--policy-isolation", isolation];

@@ -29,7 +29,17 @@ fn every_exit_code_is_documented() {
         Exit::PolicyFile,
         Exit::Kernel,
         Exit::LeftBehind,
-        Exit::PolicyBroken,
+        Exit::PolicyCrashed,
+        Exit::Findings,
+        Exit::Trace,
+        Exit::Differs,
+        Exit::Journal,
+        Exit::PolicyOutOfFuel,
+        Exit::PolicyTimeout,
+        Exit::PolicyWorkerDied,
+        Exit::PolicyBadAnswer,
+        Exit::Scenario,
+        Exit::ScenariosFailed,
     ] {
         let row = format!("\n| {} | ", exit.code());
         assert!(text.contains(&row), "{exit:?}");

@@ -15,7 +15,7 @@ use crate::{
     },
     cli::{policy, print_text},
     exit::{Exit, Failure},
-    policy::{BuiltIn, Evaluator as _},
+    policy::{Broken, BuiltIn, Evaluator as _},
 };
 
 use super::ComponentArgs;
@@ -47,11 +47,9 @@ pub(super) fn bench(
         if !policy.answers(scenario.question.function()) {
             continue;
         }
-        let broken = |error| {
-            Failure::new(
-                Exit::PolicyBroken,
-                format!("{}: the policy broke: {error}", scenario.name),
-            )
+        let broken = |broken: Broken| {
+            let what = format!("{}: the policy broke: {broken}", scenario.name);
+            Failure::new(broken.fault().into(), what)
         };
         let own = measure(&policy, &scenario.question, decisions, stopwatch).map_err(broken)?;
         let native =

@@ -22,7 +22,7 @@ pub(super) fn inspect(args: &ComponentArgs, json: bool) -> Result<Exit, Failure>
     })?;
     let inspection = look(&policy, &bytes).map_err(|broken| {
         let what = format!("policy {}: asked for its settings, {broken}", file.display());
-        Failure::new(Exit::PolicyBroken, what)
+        Failure::new(broken.fault().into(), what)
     })?;
     if json {
         print_json(&inspection)?

@@ -37,8 +37,8 @@ pub(super) fn run(policy: &ComponentArgs, question: &Path, json: bool) -> Result
     let judged = evaluation.result.as_ref().ok().map(|it| judge::judge(&scenario.question, it));
     let rejected = judged.and_then(Result::err).map(|rejection| rejection.to_string());
     let exit = match &evaluation.result {
-        Err(_) => Exit::PolicyBroken,
-        Ok(_) if rejected.is_some() => Exit::PolicyBroken,
+        Err(broken) => broken.fault().into(),
+        Ok(_) if rejected.is_some() => Exit::PolicyBadAnswer,
         Ok(Answer::Refused(_)) => Exit::Denied,
         Ok(_) => Exit::Done,
     };
