@@ -1,6 +1,7 @@
 //! Time per decision, on each compiler: fresh (a store of its own for each decision, as the host does it), in this process
 //! and in a worker, and warm (the same instance again and again). Beside them, in the same run: bare wasmtime with an
-//! empty component and with the same one, a bare socket's round trip, and the built-in native policy.
+//! empty component, with the same one, and with the same one and memories that are set aside; a bare socket's round trip;
+//! and the built-in native policy.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a benchmark has nobody to report to")]
@@ -19,7 +20,7 @@ use tce_host::policy::{
     Runtime, WorkerPolicy, ask, engine_config, wit::PageQuestion,
 };
 use wasmtime::{
-    Engine, Store,
+    Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
     component::{Component, Linker},
 };
 
@@ -63,8 +64,9 @@ fn measure(compiler: Compiler) {
     row("empty component, warm", empty_warm, empty_warm);
     row("tight, warm", tight_warm(&engine), empty_warm);
     row("empty component, fresh", empty_fresh, empty_fresh);
-    let bare = tight_bare(&engine);
-    row("tight, bare wasmtime", bare, empty_fresh);
+    row("tight, bare wasmtime", tight_bare(&engine), empty_fresh);
+    let bare = tight_bare(&pooling(compiler));
+    row("the same, pooling", bare, empty_fresh);
     let fresh = tight_fresh(compiler);
     row("tight, fresh", fresh, empty_fresh);
     let worker = tight_in_a_worker(compiler);
@@ -75,8 +77,22 @@ fn measure(compiler: Compiler) {
     let over_bare = fresh.as_secs_f64() / bare.as_secs_f64();
     let over_busy = worker.as_secs_f64() / busy.as_secs_f64();
     println!(
-        "{name:<12} fresh is {over_bare:.2} of bare wasmtime; a worker is {over_busy:.2} of a busy socket"
+        "{name:<12} fresh is {over_bare:.2} of bare wasmtime, pooling; a worker is {over_busy:.2} of a busy socket"
     );
+}
+
+/// An engine that sets memories and tables aside, as the host's does.
+fn pooling(compiler: Compiler) -> Engine {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_memories(64)
+        .total_tables(64)
+        .max_memory_size(64 << 20)
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(2 << 20)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = engine_config(compiler).unwrap();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).unwrap()
 }
 
 fn empty(engine: &Engine) -> Component {

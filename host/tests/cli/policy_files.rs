@@ -1,6 +1,6 @@
 //! Files that are no policy, and policies that do not go together.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use tce_host::exit::Exit;
 
@@ -116,6 +116,23 @@ fn what_a_policy_may_use_is_said_of_all_or_of_each() {
     ] {
         says(&["run", &job, "--policies", &policies(limits)], more, outcome);
     }
+}
+
+#[test]
+fn too_little_address_space_for_policies_is_told() {
+    let folder = Folder::new();
+    let job = folder.file("job.toml", SMALL);
+    let tce = |args: &str| {
+        let script = format!("ulimit -v 3000000; exec {} {args}", env!("CARGO_BIN_EXE_tce"));
+        let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = tce(&format!("policy check {}", plugin("tight")));
+    assert_eq!(code, Some(Exit::Machine.code().into()), "{said}");
+    assert!(said.contains("Cannot allocate memory") && said.contains("`ulimit -v`"), "{said}");
+    // Without a policy nothing of that is needed.
+    let (code, said) = tce(&format!("run {job}"));
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]

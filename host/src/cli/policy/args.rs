@@ -78,9 +78,15 @@ impl PolicyArgs {
             Some(file) if self.keys.is_empty() => &file.keys,
             _ => &self.keys,
         };
+        let (keys, compiler) = (trusted(keys)?, self.policy_compiler.map(Into::into));
+        if file.is_none() && self.policies.is_empty() {
+            // Nothing that takes a runtime, and its address space.
+            let compiler: Compiler = compiler.unwrap_or_default();
+            return Ok((Policies::of(Vec::new())?, compiler.to_string()));
+        }
         let loader = Loader {
-            runtime: runtime(self.policy_compiler.map(Into::into))?,
-            keys: trusted(keys)?,
+            runtime: runtime(compiler)?,
+            keys,
             isolation: self.policy_isolation.unwrap_or(usual),
             limits: self.policy_limits,
         };

@@ -11,7 +11,7 @@ use crate::{
     exit::{Exit, Failure},
     policy::{
         self, Broken, Cache, Compilation, Compiler, Limits, LimitsClass, LoadError, LoadedPolicy,
-        Program, Runtime,
+        Program, Runtime, RuntimeError,
     },
     signature::{SignatureError, TrustedKeys},
 };
@@ -48,7 +48,11 @@ impl ComponentArgs {
 /// The runtime that policies are loaded into.
 pub(in crate::cli) fn runtime(compiler: Option<Compiler>) -> Result<Runtime, Failure> {
     let compiler = compiler.unwrap_or_default();
-    let runtime = Runtime::new(compiler).map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let runtime = Runtime::new(compiler).map_err(|error| match error {
+        RuntimeError::Engine { .. } => Failure::new(Exit::Machine, error)
+            .with("policies need 5 GiB of address space, most of it never used: see `ulimit -v`"),
+        other => Failure::new(Exit::Usage, other),
+    })?;
     Ok(runtime.compiling_by(compilation()))
 }
 
