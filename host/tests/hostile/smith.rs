@@ -17,7 +17,10 @@ use tce_host::policy::{
     Broken, Digest, Evaluation, Evaluator, Limits, LoadedPolicy, Question, Runtime,
 };
 
-use crate::support::{Neighbour, all_questions, runtimes};
+use crate::{
+    questions,
+    support::{Neighbour, runtimes},
+};
 
 mod forge;
 
@@ -135,7 +138,7 @@ impl Trial {
         Self {
             forge: Forge::new(),
             neighbours: neighbours.collect(),
-            questions: all_questions(),
+            questions: questions::ordinary().to_vec(),
             endings: BTreeMap::new(),
             tells,
         }

@@ -5,9 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tce_host::policy::{
-    BuiltIn, Compiler, Evaluator, Function, Limits, LoadedPolicy, Question, Runtime,
-};
+use tce_host::policy::{BuiltIn, Compiler, Evaluator, Limits, LoadedPolicy, Question, Runtime};
 
 use crate::questions;
 
@@ -58,21 +56,6 @@ pub(crate) fn plugin_file(name: &str) -> PathBuf {
     let file = folder.join(name).with_extension("wasm");
     assert!(file.is_file(), "{} is not there: build it with `cargo xtask plugins`", file.display());
     file
-}
-
-/// An ordinary question of each kind.
-pub(crate) fn all_questions() -> Vec<Question> {
-    let questions = vec![
-        Question::SelectPages(questions::page_question(vec![])),
-        Question::SizeWindows(questions::window_question(vec![])),
-        Question::Grow(questions::growth_question(vec![])),
-        Question::Admit(questions::admit_question(vec![])),
-        Question::Renew(questions::renew_question(vec![])),
-        Question::Reclaim(questions::reclaim_question(vec![])),
-        Question::GroupLeaves(questions::group_loss_question(vec![])),
-    ];
-    assert_eq!(questions.len(), Function::ALL.len());
-    questions
 }
 
 /// A good policy beside the bad ones, in the same runtime.

@@ -74,15 +74,7 @@ fn a_difference_from_the_record_is_told_with_its_line() {
 
 /// Ordinary questions and generated ones.
 fn asked() -> Vec<Question> {
-    let mut all = vec![
-        Question::SelectPages(questions::page_question(vec![])),
-        Question::SizeWindows(questions::window_question(vec![])),
-        Question::Grow(questions::growth_question(vec![])),
-        Question::Admit(questions::admit_question(vec![])),
-        Question::Renew(questions::renew_question(vec![])),
-        Question::Reclaim(questions::reclaim_question(vec![])),
-        Question::GroupLeaves(questions::group_loss_question(vec![])),
-    ];
+    let mut all = questions::ordinary().to_vec();
     all.extend(generated(generate::page_question().prop_map(Question::SelectPages)));
     all.extend(generated(generate::window_question().prop_map(Question::SizeWindows)));
     all.extend(generated(generate::growth_question().prop_map(Question::Grow)));

@@ -54,26 +54,14 @@ fn the_reference_policies_are_deterministic() {
     same_everywhere(generate::group_loss_question().prop_map(Question::GroupLeaves));
 }
 
-/// One ordinary question for each function.
-fn ordinary() -> Vec<Question> {
-    vec![
-        Question::SelectPages(questions::page_question(vec![])),
-        Question::SizeWindows(questions::window_question(vec![])),
-        Question::Grow(questions::growth_question(vec![])),
-        Question::Admit(questions::admit_question(vec![])),
-        Question::Renew(questions::renew_question(vec![])),
-        Question::Reclaim(questions::reclaim_question(vec![])),
-        Question::GroupLeaves(questions::group_loss_question(vec![])),
-    ]
-}
-
 #[test]
 fn an_ordinary_decision_of_a_reference_policy_burns_a_small_part_of_its_budget() {
     for (name, functions) in POLICIES {
         let policy = plugin(Compiler::Pulley, name);
         let answered = Function::ALL.into_iter().filter(|function| policy.answers(*function));
         assert_eq!(answered.collect::<Vec<_>>(), functions, "{name}");
-        for question in ordinary().iter().filter(|each| policy.answers(each.function())) {
+        for question in questions::ordinary().iter().filter(|each| policy.answers(each.function()))
+        {
             let evaluation = policy.evaluate(question);
             assert!(evaluation.result.is_ok(), "{name} {}: {evaluation:?}", question.function());
             let burned = evaluation.fuel.expect("a component is metered");

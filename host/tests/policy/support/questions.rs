@@ -1,13 +1,29 @@
 //! One ordinary question of each kind.
 
-use tce_host::policy::wit::{
-    Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion, GrowthQuestion,
-    IovaChoice, Lease, LeaseRequest, LockedMemory, Origin, PageChoice, PageQuestion, Platform,
-    ReclaimQuestion, Region, RenewQuestion, ReservedRange, Setting, Shortage, SlotFacts, SlotUse,
-    Terms, Window, WindowQuestion,
+use tce_host::policy::{
+    Function, Question,
+    wit::{
+        Access, AdmitQuestion, Candidate, ContainerFacts, Demand, GroupLossQuestion,
+        GrowthQuestion, IovaChoice, Lease, LeaseRequest, LockedMemory, Origin, PageChoice,
+        PageQuestion, Platform, ReclaimQuestion, Region, RenewQuestion, ReservedRange, Setting,
+        Shortage, SlotFacts, SlotUse, Terms, Window, WindowQuestion,
+    },
 };
 
 const NOW: u64 = 1_700_000_000_000;
+
+/// All of them, without settings.
+pub(crate) fn ordinary() -> [Question; Function::ALL.len()] {
+    [
+        Question::SelectPages(page_question(vec![])),
+        Question::SizeWindows(window_question(vec![])),
+        Question::Grow(growth_question(vec![])),
+        Question::Admit(admit_question(vec![])),
+        Question::Renew(renew_question(vec![])),
+        Question::Reclaim(reclaim_question(vec![])),
+        Question::GroupLeaves(group_loss_question(vec![])),
+    ]
+}
 
 /// The settings that make `hostile` misbehave.
 pub(crate) fn misbehave(how: &str) -> Vec<Setting> {
