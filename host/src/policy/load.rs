@@ -127,8 +127,10 @@ impl LoadError {
         if !what.contains(ALLOCATOR) {
             return Self::Compile { what };
         }
-        let cause = shown::ascii(&error.root_cause().to_string());
+        let cause = error.root_cause().to_string();
+        let cause = shown::ascii(cause.lines().next().unwrap_or_default());
         let what = cause.trim_end_matches(ALLOCATOR).trim_end_matches(" in the ");
+        let what = what.split("; breakdown").next().unwrap_or_default();
         Self::Demands { what: what.replace("The component", "the component") }
     }
 }
