@@ -124,23 +124,11 @@ impl Filter {
             program.extend([jump(number(call)?, 0, 1), allow()]);
         }
         // Sealing such a file is all that may be asked of a descriptor.
-        program.extend([
-            jump(number(libc::SYS_fcntl)?, 0, 4),
-            load(argument(1)?),
-            jump(libc::F_ADD_SEALS.unsigned_abs(), 0, 1),
-            allow(),
-            returning(DENY),
-        ]);
+        let seal = (1, libc::F_ADD_SEALS.unsigned_abs());
+        program.extend(allowing(libc::SYS_fcntl, &[seal])?);
         // `abort` is a signal to oneself.
-        program.extend([
-            jump(number(libc::SYS_tgkill)?, 0, 6),
-            load(argument(0)?),
-            jump(process::id(), 0, 3),
-            load(argument(2)?),
-            jump(libc::SIGABRT.unsigned_abs(), 0, 1),
-            allow(),
-            returning(DENY),
-        ]);
+        let oneself = [(0, process::id()), (2, libc::SIGABRT.unsigned_abs())];
+        program.extend(allowing(libc::SYS_tgkill, &oneself)?);
         program.push(returning(DENY));
         Some(Self { program })
     }
@@ -196,6 +184,20 @@ fn block(rule: &Rule) -> Option<Vec<sock_filter>> {
             Some(block)
         }
     }
+}
+
+/// The instructions that allow a call only if these arguments, the first of which is 0, have these values. They leave the
+/// number in the accumulator if the call is another.
+fn allowing(call: c_long, arguments: &[(usize, u32)]) -> Option<Vec<sock_filter>> {
+    // Each one that is another skips what is before the denial at the end.
+    let mut inner = vec![allow(), returning(DENY)];
+    for (index, value) in arguments.iter().rev() {
+        let skipped = u8::try_from(inner.len() - 1).ok()?;
+        inner.splice(0..0, [load(argument(*index)?), jump(*value, 0, skipped)]);
+    }
+    let mut block = vec![jump(number(call)?, 0, u8::try_from(inner.len()).ok()?)];
+    block.extend(inner);
+    Some(block)
 }
 
 fn number(call: c_long) -> Option<u32> {

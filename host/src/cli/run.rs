@@ -47,7 +47,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     } else {
         print_text(&report::render(&report))?;
     }
-    Ok(exit_of(&report))
+    Ok(report.exit())
 }
 
 /// Where there are real devices, a policy is behind a second wall.
@@ -110,14 +110,6 @@ fn on<M: Machine>(job: &Job, machine: &mut M, options: &Options<'_>) -> Result<R
         }
         failure
     })
-}
-
-fn exit_of(report: &Report) -> Exit {
-    if !report.is_clean() {
-        Exit::LeftBehind
-    } else {
-        report.first_fault().map_or(Exit::Done, Exit::from)
-    }
 }
 
 /// This machine's time. It goes on even if somebody sets it back meanwhile.

@@ -90,6 +90,7 @@ pub(super) fn hear<Q: Ask, G>(
 /// What the report says of a decision.
 pub(super) fn entry<G>(record: &Record, member: Option<&str>, judged: &Judged<G>) -> DecisionEntry {
     let asked = member.unwrap_or(&record.asked.policy.name).to_owned();
+    let replaced = record.instead.is_some().then_some(&record.asked);
     let instead = record.instead.as_ref().map(|voice| voice.policy.name.clone());
     let shadows = record.shadows.iter().map(|voice| ShadowEntry {
         policy: voice.policy.name.clone(),
@@ -107,8 +108,8 @@ pub(super) fn entry<G>(record: &Record, member: Option<&str>, judged: &Judged<G>
         },
         answer: judged.words(),
         fuel: record.asked.evaluation.fuel,
-        broken: record.instead.is_some().then(|| record.asked.failure()).flatten(),
-        fault: record.instead.is_some().then(|| record.asked.fault()).flatten(),
+        broken: replaced.and_then(Voice::failure),
+        fault: replaced.and_then(Voice::fault),
         shadows: shadows.collect(),
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod text;
 use serde::{Deserialize, Serialize};
 use tce_engine::Applied;
 
-use crate::{job::file::Recorded, policy::Fault};
+use crate::{exit::Exit, job::file::Recorded, policy::Fault};
 
 pub use text::render;
 
@@ -329,9 +329,18 @@ pub struct LockedEntry {
 
 impl Report {
     /// How the first policy failed that did, so that the built-in one had to step in.
-    #[must_use]
-    pub fn first_fault(&self) -> Option<Fault> {
+    fn first_fault(&self) -> Option<Fault> {
         self.decisions.iter().find_map(|decision| decision.fault)
+    }
+
+    /// How a command ends whose run came to this report.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.is_clean() {
+            self.first_fault().map_or(Exit::Done, Exit::from)
+        } else {
+            Exit::LeftBehind
+        }
     }
 
     /// Whether nothing was left behind.

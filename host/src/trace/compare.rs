@@ -49,11 +49,7 @@ impl Comparison {
     /// How the command ends.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        if !self.run.is_clean() {
-            Exit::LeftBehind
-        } else {
-            self.run.first_fault().map_or(Exit::Done, Exit::from)
-        }
+        self.run.exit()
     }
 }
 

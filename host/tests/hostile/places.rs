@@ -9,7 +9,7 @@ use tce_host::policy::{
 
 use crate::{
     questions::page_question,
-    support::{framed, runtimes, text},
+    support::{framed, honest_with, runtimes, text},
 };
 
 /// More than there are places, so that some have to wait.
@@ -18,11 +18,6 @@ const DECISIONS: usize = 40;
 
 fn load(runtime: &Runtime, component: &[u8], limits: Limits) -> Result<LoadedPolicy, LoadError> {
     LoadedPolicy::from_bytes(runtime, "test", component, limits)
-}
-
-/// The honest policy with this beside its core module.
-fn honest_with(beside: &str) -> Vec<u8> {
-    framed("honest", &format!("{beside}{}", text("framed", "honest")))
 }
 
 fn ask(policy: &LoadedPolicy) -> Result<usize, Broken> {

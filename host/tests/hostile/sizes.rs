@@ -6,7 +6,7 @@ use tce_host::policy::{Evaluator, Limits, LoadError, LoadedPolicy, Question, Run
 
 use crate::{
     questions::page_question,
-    support::{Neighbour, assembled, framed, push_size, runtimes, text},
+    support::{Neighbour, assembled, framed, honest_with, push_size, runtimes, text},
 };
 
 /// How deep components lie in each other, in less than half of what a file may have.
@@ -15,11 +15,6 @@ const LEVELS: usize = 1_000_000;
 /// A component that decides nothing, with this inside.
 fn around(inside: &str) -> Vec<u8> {
     assembled("a generated component", &format!("(component {inside})"))
-}
-
-/// The honest policy with this beside its core module.
-fn honest_with(beside: &str) -> Vec<u8> {
-    framed("honest", &format!("{beside}{}", text("framed", "honest")))
 }
 
 /// The honest policy with so many bytes behind it that mean nothing.

@@ -40,6 +40,11 @@ pub(crate) fn framed(name: &str, inside: &str) -> Vec<u8> {
     assembled(name, &format!("(component\n{types}{log}{inside}{pages}{settings})"))
 }
 
+/// The honest policy with this beside its core module.
+pub(crate) fn honest_with(beside: &str) -> Vec<u8> {
+    framed("honest", &format!("{beside}{}", text("framed", "honest")))
+}
+
 /// A size as WebAssembly writes it: 7 bits a byte, the lowest first.
 pub(crate) fn push_size(component: &mut Vec<u8>, mut size: usize) {
     while size >= 0x80 {
